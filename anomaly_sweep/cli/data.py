@@ -1,0 +1,94 @@
+"""``anomaly-sweep-data``: write the synthetic data set, check a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from anomaly_sweep.datasets import check_dataset, count_images, list_categories
+from anomaly_sweep.datasets.folder import scan_category
+from anomaly_sweep.datasets.synthetic import generate
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv
+        Arguments; those of the process if None.
+
+    Returns
+    -------
+    int
+        0: done, or nothing wrong; 1: ``check`` found problems; 2: the command cannot be carried out.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _check(arguments) if arguments.command == "check" else _generate(arguments)
+    except AnomalySweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="anomaly-sweep-data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("generate", help="write the synthetic data set in MVTec AD's layout")
+    make.add_argument("root", type=Path, metavar="ROOT", help="folder to create")
+    make.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    make.add_argument("--size", type=int, default=128, help="image width and height (default: %(default)s)")
+    make.add_argument("--n-train", type=int, default=24, help="training images a category (%(default)s)")
+    make.add_argument("--n-test-good", type=int, default=12, help="good test images a category (%(default)s)")
+    make.add_argument("--n-per-defect", type=int, default=6, help="images a defect type (%(default)s)")
+    check = commands.add_parser("check", help="open every file of a data set and list all problems")
+    check.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the categories")
+    check.add_argument("--categories", metavar="A,B", help="check only these")
+    check.add_argument("--mvtec-ad", action="store_true", help="compare with MVTec AD's official counts")
+    return parser
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    generate(
+        arguments.root,
+        seed=arguments.seed,
+        size=arguments.size,
+        n_train=arguments.n_train,
+        n_test_good=arguments.n_test_good,
+        n_per_defect=arguments.n_per_defect,
+    )
+    print(f"synthetic data set: {arguments.root}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    root: Path = arguments.root
+    names: list[str] | None = None
+    if arguments.categories is not None:
+        names = [name.strip() for name in arguments.categories.split(",") if name.strip()]
+        if not names:
+            raise DatasetError("--categories names none: give names separated by commas, or leave it out")
+    problems = check_dataset(root, names, official_counts=arguments.mvtec_ad)
+    known = list_categories(root)
+    shown = [name for name in known if names is None or name in names]
+    width = max([len("category"), *map(len, shown)])
+    print(f"{'category':{width}}  train/good  test/good  test/defect  masks")
+    for name in shown:
+        try:
+            category, _ = scan_category(root, name, dataset=root.name)
+        except DatasetError:  # it is among the problems
+            continue
+        counts = count_images(category)
+        masks = sum(record.mask is not None for record in category.test)
+        print(f"{name:{width}}  {counts[0]:10d}  {counts[1]:9d}  {counts[2]:11d}  {masks:5d}")
+    print(f"{len(problems)} problem(s)")
+    for problem in problems:
+        print(f"  {problem.category}: {problem.message}")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

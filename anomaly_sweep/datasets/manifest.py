@@ -1,0 +1,192 @@
+"""Content identity of a list of images, and the memory that makes it cheap to ask for.
+
+The cache of features is keyed by what the images *are*, so every file must be hashed once; `FileIndex`
+remembers the hashes by (path, size, modification time), as build tools do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+
+from anomaly_sweep.datasets.records import ImageRecord
+from anomaly_sweep.errors import DatasetError
+
+T = TypeVar("T")
+
+_SCHEMA = """CREATE TABLE IF NOT EXISTS content_hashes (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, digest TEXT NOT NULL
+) WITHOUT ROWID"""
+# One parameter however many paths: SQLite's limit on the number of parameters does not apply.
+_SELECT = """SELECT path, size, mtime_ns, digest FROM content_hashes
+    WHERE path IN (SELECT value FROM json_each(?))"""
+_UPSERT = "INSERT OR REPLACE INTO content_hashes VALUES (?, ?, ?, ?)"
+_BUSY_SECONDS = 60.0
+# A file changed again within the clock tick of its time stamp would look unchanged: young files are
+# hashed, but not remembered.
+_SETTLED_NS = 2_000_000_000
+
+
+def manifest_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
+    """Identify a list of images by names and contents.
+
+    Masks are not part of it: image-level results do not depend on them.
+
+    Parameters
+    ----------
+    records
+        Images; their order does not matter.
+    index
+        Memory of the content hashes.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits (BLAKE2b over relative path, size and content hash of each image).
+
+    Raises
+    ------
+    DatasetError
+        If an image is missing or cannot be read, or the index cannot be used.
+    """
+    ordered = sorted(records, key=lambda record: record.relative)
+    total = hashlib.blake2b(digest_size=32)
+    for record, (size, digest) in zip(ordered, index.lookup([r.path for r in ordered]), strict=True):
+        # JSON keeps the fields apart whatever characters a file name has.
+        total.update(json.dumps([record.relative, size, digest]).encode() + b"\n")
+    return total.hexdigest()
+
+
+class FileIndex:
+    """Content hashes of files, remembered in one small SQLite file.
+
+    Several processes on one machine may use the same file at once. A damaged file is deleted and rebuilt:
+    it holds nothing that cannot be computed again.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; it and its folder are created when first needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lookup(self, paths: Sequence[Path]) -> list[tuple[int, str]]:
+        """Size and content hash of each file.
+
+        Parameters
+        ----------
+        paths
+            Files.
+
+        Returns
+        -------
+        list of (int, str)
+            Bytes and 64 hexadecimal digits (BLAKE2b-256), in the order of ``paths``.
+
+        Raises
+        ------
+        DatasetError
+            If a file is missing or cannot be read (the first such file is named), or the index cannot be
+            used.
+        """
+        if not paths:
+            return []
+        keys = [_key(path) for path in paths]
+        stats = [_stat(path) for path in paths]
+        select = json.dumps(keys)
+        rows = self._with_database(lambda db: db.execute(_SELECT, (select,)).fetchall())
+        known = {(path, size, mtime): str(digest) for path, size, mtime, digest in rows}
+        digests = [known.get((key, *stat)) for key, stat in zip(keys, stats, strict=True)]
+        missing = [i for i, digest in enumerate(digests) if digest is None]
+        if missing:
+            # Hashing and reading release the interpreter lock.
+            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+                hashed = list(pool.map(hash_file, [paths[i] for i in missing]))
+            new = []
+            now = time.time_ns()
+            for i, digest in zip(missing, hashed, strict=True):
+                digests[i] = digest
+                if now - stats[i][1] > _SETTLED_NS and _stat(paths[i]) == stats[i]:
+                    new.append((keys[i], *stats[i], digest))
+            if new:
+                self._with_database(lambda db: _insert(db, new))
+        return [(stat[0], digest) for stat, digest in zip(stats, digests, strict=True) if digest is not None]
+
+    def _with_database(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            try:
+                return self._run(action)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self._discard_damaged()
+                return self._run(action)
+        except (sqlite3.Error, OSError) as error:
+            raise DatasetError(
+                f"cannot use the file index {self.path}: {error}; make its folder writable, "
+                "choose another cache folder, or delete the file (it is only a memory of hashes)"
+            ) from error
+
+    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A connection per call: it may come from any thread, and survives a fork.
+        with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.execute(_SCHEMA)
+            return action(database)
+
+    def _discard_damaged(self) -> None:
+        with FileLock(f"{self.path}.lock"):
+            try:  # another process may have rebuilt it meanwhile
+                self._run(lambda db: db.execute("SELECT count(*) FROM content_hashes").fetchone())
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """BLAKE2b-256 of a file's content as 64 hexadecimal digits; `DatasetError` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _insert(database: sqlite3.Connection, rows: list[tuple[str, int, int, str]]) -> None:
+    with database:
+        database.executemany(_UPSERT, rows)
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _key(path: Path) -> str:
+    # SQLite stores valid Unicode only; file names on Linux need not be.
+    return str(path.absolute()).encode("utf-8", "backslashreplace").decode()
+
+
+def _unreadable(path: Path, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"cannot read {path}: {error.strerror}; restore the file or remove it from the data set"
+    )

@@ -1,0 +1,66 @@
+"""What a data set is to the rest of the project: lists of image files with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+GOOD = "good"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image file.
+
+    Parameters
+    ----------
+    path
+        Absolute path of the image.
+    relative
+        The same path relative to the data set root, with forward slashes on every system.
+    defect
+        ``"good"``, or the name of the defect type (the folder the image lies in).
+    mask
+        Absolute path of the pixel mask, or None where there is none (always for good images).
+    """
+
+    path: Path
+    relative: str
+    defect: str
+    mask: Path | None = None
+
+    @property
+    def label(self) -> int:
+        """0 for a good image, 1 for an anomalous one."""
+        return int(self.defect != GOOD)
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One product class: defect-free training images and a test set of both kinds.
+
+    Parameters
+    ----------
+    dataset
+        Name of the data set.
+    name
+        Name of the category.
+    root
+        Root folder of the data set (the category's parent).
+    train, test
+        Records, each sorted by ``relative``.
+    """
+
+    dataset: str
+    name: str
+    root: Path
+    train: tuple[ImageRecord, ...]
+    test: tuple[ImageRecord, ...]
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """Labels of the test images, shape ``(n_test,)``: 0 good, 1 anomalous."""
+        return np.array([record.label for record in self.test], dtype=np.int64)

@@ -1,0 +1,43 @@
+"""Which samples a training step sees, and how much each weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+def row_weights(sizes: Sequence[int], columns: int, device: torch.device) -> Tensor:
+    """``1 / n_i`` for a member's own columns and 0 for its padding, ``(S, columns)``."""
+    n = torch.tensor(sizes)[:, None]
+    return ((torch.arange(columns) < n) / n).float().to(device)
+
+
+def batches(
+    sizes: Sequence[int],
+    generators: Sequence[torch.Generator],
+    batch_size: int | None,
+    device: torch.device,
+) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Columns ``(S, b)`` and weights ``(S, b)`` of every step; None for all columns, in order."""
+    if batch_size is None:
+        weights = row_weights(sizes, max(sizes), device)
+        while True:
+            yield None, weights
+    streams = [
+        _member_batches(n, generator, batch_size) for n, generator in zip(sizes, generators, strict=True)
+    ]
+    longest = min(batch_size, max(sizes))
+    while True:
+        columns = torch.zeros(len(sizes), longest, dtype=torch.int64)
+        parts = [next(stream) for stream in streams]
+        for row, part in zip(columns, parts, strict=True):
+            row[: len(part)] = part
+        yield columns.to(device), row_weights([len(part) for part in parts], longest, device)
+
+
+def _member_batches(n: int, generator: torch.Generator, batch_size: int) -> Iterator[Tensor]:
+    """Random orders of ``range(n)``, one an epoch, cut into batches; the last of an epoch may be short."""
+    while True:
+        yield from torch.split(torch.randperm(n, generator=generator), batch_size)

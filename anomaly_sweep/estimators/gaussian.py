@@ -1,0 +1,71 @@
+"""Multivariate Gaussian (MVG): Mahalanobis distance to the training mean."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from anomaly_sweep.config import one_of
+from anomaly_sweep.errors import EstimatorError
+
+SHRINKAGES = ("ledoit_wolf", "oas", "empirical")
+
+
+class MultivariateGaussian:
+    """Mahalanobis distance under a Gaussian fitted to the training features.
+
+    Parameters
+    ----------
+    shrinkage : {"ledoit_wolf", "oas", "empirical"}
+        Covariance estimate, scikit-learn's: Ledoit & Wolf (2004), oracle approximating shrinkage (Chen et
+        al. 2010), or the maximum-likelihood covariance, which must not be singular.
+
+    Raises
+    ------
+    ConfigError
+        For another shrinkage.
+    """
+
+    def __init__(self, shrinkage: str = "ledoit_wolf") -> None:
+        one_of("estimator.shrinkage", shrinkage, SHRINKAGES)
+        self.shrinkage = shrinkage
+
+    def fit(self, X: NDArray[np.float64]) -> Self:
+        """Fit mean and covariance to (n, d).
+
+        Raises
+        ------
+        EstimatorError
+            If the covariance is singular (``empirical`` with n <= d, or features without variance).
+        """
+        from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf
+
+        model = {"ledoit_wolf": LedoitWolf, "oas": OAS, "empirical": EmpiricalCovariance}[self.shrinkage]
+        with warnings.catch_warnings():  # scikit-learn warns of one row; the spectrum has refused that already
+            warnings.simplefilter("ignore", UserWarning)
+            fitted = model(store_precision=False).fit(X)
+        self.mean_: NDArray[np.float64] = fitted.location_
+        n, d = X.shape
+        try:
+            self._cholesky = linalg.cholesky(fitted.covariance_, lower=True)
+        except linalg.LinAlgError as error:
+            raise self._singular(n, d) from error
+        diagonal = np.diag(self._cholesky)
+        if diagonal.min() <= diagonal.max() * np.sqrt(np.finfo(np.float64).eps * d) and self.shrinkage == "empirical":
+            raise self._singular(n, d)
+        return self
+
+    def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mahalanobis distances (m,) of (m, d)."""
+        white = linalg.solve_triangular(self._cholesky, (X - self.mean_).T, lower=True)
+        return np.sqrt(np.einsum("dm,dm->m", white, white))
+
+    def _singular(self, n: int, d: int) -> EstimatorError:
+        return EstimatorError(
+            f"the {self.shrinkage} covariance of {n} training images in {d} dimensions is singular; use "
+            "estimator.shrinkage=ledoit_wolf or a stronger reduction"
+        )

@@ -1,0 +1,59 @@
+"""Distance to the nearest training images (k-NN)."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from anomaly_sweep.config import in_range, one_of
+from anomaly_sweep.errors import EstimatorError
+
+AGGREGATIONS = ("mean", "kth")
+
+
+class NearestNeighborDistance:
+    """Euclidean distance to the k nearest training images.
+
+    Distances are taken by differences, not by the expansion of the square, so that the distance between
+    two equal vectors is exactly 0.
+
+    Parameters
+    ----------
+    k : int
+        Number of neighbours, at least 1 and at most the number of training images.
+    aggregation : {"mean", "kth"}
+        Mean of the k distances, or the k-th.
+
+    Raises
+    ------
+    ConfigError
+        For a value out of range.
+    """
+
+    def __init__(self, k: int = 1, aggregation: str = "mean") -> None:
+        in_range("estimator.k", k, 1)
+        one_of("estimator.aggregation", aggregation, AGGREGATIONS)
+        self.k = k
+        self.aggregation = aggregation
+
+    def fit(self, X: NDArray[np.float64]) -> Self:
+        """Keep the training features (n, d).
+
+        Raises
+        ------
+        EstimatorError
+            If k is above n.
+        """
+        if self.k > len(X):
+            raise EstimatorError(f"estimator.k={self.k} is above the number of training images, {len(X)}")
+        self._train = X
+        return self
+
+    def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distances (m,) of (m, d)."""
+        distances = cdist(X, self._train)
+        nearest = np.sort(np.partition(distances, self.k - 1, axis=1)[:, : self.k], axis=1)
+        return nearest.mean(axis=1) if self.aggregation == "mean" else nearest[:, -1]

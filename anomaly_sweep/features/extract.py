@@ -1,0 +1,143 @@
+"""The runner: images of one split through one network, every level and pool from one pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomaly_sweep.config import AugmentationConf
+from anomaly_sweep.datasets import ImageRecord
+from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.features.augmentation import versions
+from anomaly_sweep.features.images import load_square
+from anomaly_sweep.features.network import Network
+from anomaly_sweep.features.pooling import pool
+
+#: Pool name -> (n, c) float32.
+Pooled = dict[str, NDArray[np.float32]]
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    AnomalySweepError
+        If the device asked for is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise AnomalySweepError(f"runtime.device={name}: no CUDA device is available; use runtime.device=cpu")
+    return device
+
+
+def extract(
+    network: Network,
+    records: Sequence[ImageRecord],
+    levels: Sequence[str],
+    *,
+    input_size: int,
+    augmentation: AugmentationConf | None,
+    category: str,
+    batch_size: int,
+    decoders: int = 1,
+    on_image: Callable[[int], None] = lambda _count: None,
+) -> dict[str, Pooled]:
+    """Pooled features of a list of images.
+
+    Parameters
+    ----------
+    network : Network
+    records : sequence of ImageRecord
+    levels : sequence of str
+        Levels to read; the forward pass ends after the last of them.
+    input_size : int
+        Side of the square input, pixels.
+    augmentation : AugmentationConf or None
+        None for test images. Versions of one image stand next to each other.
+    batch_size : int
+        Halved, down to 1, whenever the device runs out of memory.
+    decoders : int
+        Threads that decode and resize.
+    on_image : callable
+        Told how many images (versions) each batch had.
+
+    Returns
+    -------
+    dict
+        level -> pool -> ndarray of shape (n, channels), float32, rows in the records' order.
+    """
+    mean = torch.tensor(network.backbone.mean, device=network.device).view(1, 3, 1, 1)
+    std = torch.tensor(network.backbone.std, device=network.device).view(1, 3, 1, 1)
+    rows: dict[str, dict[str, list[NDArray[np.float32]]]] = {level: {} for level in levels}
+
+    def load(record: ImageRecord) -> list[NDArray[np.uint8]]:
+        image = load_square(record.path, input_size)
+        if augmentation is None:
+            return [image]
+        return list(versions(image, augmentation, category, record.relative))
+
+    def forward(images: list[NDArray[np.uint8]]) -> None:
+        batch = torch.from_numpy(np.stack(images)).to(network.device).permute(0, 3, 1, 2)  # channels last
+        batch = (batch.float().div_(255) - mean) / std
+        found: dict[str, Pooled] = {}
+        network.read(batch, levels, lambda level, m: found.__setitem__(level, _to_numpy(pool(m))))
+        for level, pools in found.items():  # only once the whole batch is through
+            for name, values in pools.items():
+                rows[level].setdefault(name, []).append(values)
+        on_image(len(images))
+
+    waiting: list[NDArray[np.uint8]] = []
+    for loaded in _in_order(load, records, decoders):
+        waiting.extend(loaded)
+        while len(waiting) >= batch_size:
+            batch_size = _forward_or_halve(forward, waiting, batch_size)
+    while waiting:
+        batch_size = _forward_or_halve(forward, waiting, min(batch_size, len(waiting)))
+    return {
+        level: {name: np.concatenate(parts) for name, parts in pools.items()} for level, pools in rows.items()
+    }
+
+
+def _forward_or_halve(
+    forward: Callable[[list[NDArray[np.uint8]]], None], waiting: list[NDArray[np.uint8]], batch_size: int
+) -> int:
+    """Take one batch off the queue; on out-of-memory leave it there and return half the size."""
+    try:
+        forward(waiting[:batch_size])
+    except torch.OutOfMemoryError:
+        if batch_size == 1:
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return batch_size // 2
+    del waiting[:batch_size]
+    return batch_size
+
+
+def _in_order(
+    load: Callable[[ImageRecord], list[NDArray[np.uint8]]], records: Sequence[ImageRecord], threads: int
+) -> Iterator[list[NDArray[np.uint8]]]:
+    """Load in threads, a bounded number ahead, in the order of the records."""
+    if threads <= 1:
+        yield from map(load, records)
+        return
+    with ThreadPoolExecutor(threads) as pool_:
+        ahead: deque[Future[list[NDArray[np.uint8]]]] = deque()
+        for record in records:
+            ahead.append(pool_.submit(load, record))
+            if len(ahead) > 4 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _to_numpy(pools: dict[str, torch.Tensor]) -> Pooled:
+    return {name: values.cpu().numpy() for name, values in pools.items()}

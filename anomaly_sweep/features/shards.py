@@ -1,0 +1,246 @@
+"""Shards: what one pass of a category's images through one network yields, from the cache or made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_sweep.config import AugmentationConf, BackboneConf
+from anomaly_sweep.datasets import Category, FileIndex, manifest_digest
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
+from anomaly_sweep.features.augmentation import excluded, passes_of
+from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.images import RESIZE
+from anomaly_sweep.features.weights import weights_identity
+
+log = logging.getLogger(__name__)
+
+#: Raised when extraction changes so that its numbers do.
+EXTRACTOR_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """(data set, category, backbone + weights, input size, augmentation).
+
+    ``train_manifest`` and ``test_manifest`` are the images' content digests, ``weights`` the parameters'
+    identity: both belong to what decides the features.
+    """
+
+    category: Category
+    backbone: BackboneConf
+    input_size: int
+    augmentation: AugmentationConf
+    train_manifest: str
+    test_manifest: str
+    weights: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        category: Category,
+        backbone: BackboneConf,
+        input_size: int,
+        augmentation: AugmentationConf,
+        index: FileIndex,
+    ) -> Shard:
+        """A shard with its identities looked up.
+
+        Raises
+        ------
+        DatasetError, WeightsError
+            If an image or the weight file cannot be read.
+        """
+        train, test = (manifest_digest(records, index) for records in (category.train, category.test))
+        return cls(category, backbone, input_size, augmentation, train, test, weights_identity(backbone))
+
+    @property
+    def n_train(self) -> int:
+        """Rows of the training features."""
+        return len(self.category.train) * passes_of(self.augmentation)
+
+    def about(self, split: str, level: str | None = None) -> dict[str, Any]:
+        """What decides the features of a split at a level (all of them: None).
+
+        Test features do not depend on the augmentation, so augmentations share them.
+        """
+        described: dict[str, Any] = {
+            "extractor": EXTRACTOR_VERSION,
+            "dataset": self.category.dataset,
+            "category": self.category.name,
+            "split": split,
+            "images": self.train_manifest if split == "train" else self.test_manifest,
+            "backbone": self.backbone.name,
+            "model": self.backbone.model,
+            "kwargs": dict(self.backbone.kwargs),
+            **self.weights,
+            "input_size": self.input_size,
+            "resize": RESIZE,
+            "mean": list(self.backbone.mean),
+            "std": list(self.backbone.std),
+        }
+        if split == "train" and self.augmentation.kind != "none":
+            drawn = {f: getattr(self.augmentation, f) for f in ("kind", "passes", "seed", "keep_original")}
+            if self.augmentation.kind == "noise":
+                drawn["noise_std"] = self.augmentation.noise_std
+            else:
+                drawn["probability"] = self.augmentation.probability
+                drawn["exclude"] = excluded(self.augmentation, self.category.name)
+            described["augmentation"] = drawn
+        if level is not None:
+            described |= {"level": level, "node": self.backbone.levels[level]}
+        return described
+
+    def missing(self, cache: FeatureCache, levels: Sequence[str]) -> list[str]:
+        """Levels whose features are not in the cache for both splits."""
+        return [
+            level
+            for level in levels
+            if not all(cache.has(self.about(split, level)) for split in ("train", "test"))
+        ]
+
+
+@dataclass(frozen=True)
+class ShardFeatures:
+    """Features of a shard: ``train[level][pool]`` and ``test[level][pool]``, float32 (n, c).
+
+    ``unusable`` says why a level that was asked for is not among them.
+    """
+
+    train: dict[str, dict[str, NDArray[np.float32]]]
+    test: dict[str, dict[str, NDArray[np.float32]]]
+    unusable: dict[str, str]
+
+    def matrices(
+        self, levels: Sequence[str], pools: Sequence[str]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Train and test features, level by level and pool by pool joined by concatenation, float64.
+
+        Raises
+        ------
+        AnomalySweepError
+            If a level is unusable, or its features are not all finite.
+        """
+        for level in levels:
+            if level in self.unusable:
+                raise AnomalySweepError(self.unusable[level])
+        joined = []
+        for split, name in ((self.train, "training"), (self.test, "test")):
+            matrix = np.concatenate([split[lv][p] for lv in levels for p in pools], axis=1, dtype=np.float64)
+            bad = ~np.isfinite(matrix).all(axis=1)
+            if bad.any():
+                raise AnomalySweepError(
+                    f"the features of {int(bad.sum())} of {len(bad)} {name} images at {'+'.join(levels)} hold NaN "
+                    f"or infinity (first: image {int(np.flatnonzero(bad)[0])}); check the weights and normalisation"
+                )
+            joined.append(matrix)
+        return joined[0], joined[1]
+
+
+def features_of(
+    shard: Shard,
+    levels: Sequence[str],
+    cache: FeatureCache,
+    *,
+    device: str = "auto",
+    batch_size: int = 16,
+    decoders: int = 1,
+    on_image: Callable[[int], None] = lambda _count: None,
+) -> ShardFeatures:
+    """Features of a shard at some levels, from the cache where they are there.
+
+    Raises
+    ------
+    AnomalySweepError
+        If an image cannot be read or no network can be made.
+    """
+    unusable: dict[str, str] = {}
+    splits: dict[str, dict[str, dict[str, NDArray[np.float32]]]] = {}
+    for split in ("train", "test"):
+        found = _cached(shard, split, levels, cache)
+        if len(found) < len(levels):
+            with cache.lock(shard.about(split)):
+                found |= _cached(shard, split, [lv for lv in levels if lv not in found], cache)
+                lacking = [level for level in levels if level not in found and level not in unusable]
+                if lacking:
+                    network = _network(shard.backbone, device)
+                    unusable |= network.unusable(lacking)
+                    made = _extract(
+                        network, shard, split, [lv for lv in lacking if lv not in unusable],
+                        batch_size=batch_size, decoders=decoders, on_image=on_image,
+                    )  # fmt: skip
+                    for level, pools in made.items():
+                        cache.put(shard.about(split, level), pools)
+                    found |= made
+        splits[split] = found
+    return ShardFeatures(splits["train"], splits["test"], unusable)
+
+
+def check_network(backbone: BackboneConf, levels: Sequence[str], device: str) -> dict[str, str]:
+    """Make the network once, before long work starts; returns the levels its weights do not reach.
+
+    Raises
+    ------
+    ConfigError, WeightsError
+        If there is no such network or its weights cannot be had.
+    """
+    return _network(backbone, device).unusable(levels)
+
+
+def _cached(
+    shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    found = {}
+    for level in levels:
+        arrays, damage = cache.get(shard.about(split, level))
+        if damage:
+            log.warning("cache entry rebuilt: %s", damage)
+        if arrays is not None:
+            found[level] = arrays
+    return found
+
+
+def _extract(
+    network: Any, shard: Shard, split: str, levels: Sequence[str], **how: Any
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    from anomaly_sweep.features.extract import extract
+
+    if not levels:
+        return {}
+    records = shard.category.train if split == "train" else shard.category.test
+    made = extract(
+        network, records, levels, input_size=shard.input_size, category=shard.category.name,
+        augmentation=shard.augmentation if split == "train" else None, **how,
+    )  # fmt: skip
+    expected = shard.n_train if split == "train" else len(records)
+    for level, pools in made.items():
+        if any(len(rows) != expected for rows in pools.values()):
+            raise DatasetError(f"{shard.category.name}: {level} gave {len(pools)} rows for {expected} images")
+    return made
+
+
+_networks: dict[str, Any] = {}
+
+
+def _network(backbone: BackboneConf, device: str) -> Any:
+    """The network, kept for the shards to come; one at a time stays in memory."""
+    from anomaly_sweep.features.extract import resolve_device
+    from anomaly_sweep.features.network import Network
+    from anomaly_sweep.fingerprint import fingerprint
+
+    key = fingerprint(backbone, device)
+    if key not in _networks:
+        _networks.clear()
+        _networks[key] = Network(backbone, resolve_device(device))
+    return _networks[key]
+
+
+def cache_at(folder: str) -> FeatureCache:
+    """The feature cache in a cache folder."""
+    return FeatureCache(Path(folder))

@@ -1,0 +1,134 @@
+"""Weights of a backbone: their identity, and how they get into the network."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomaly_sweep.config import PRETRAINED, RANDOM, BackboneConf
+from anomaly_sweep.errors import WeightsError
+from anomaly_sweep.fingerprint import file_digest
+
+if TYPE_CHECKING:
+    import torch
+
+_DIGEST_SHOWN = 8
+
+
+def weights_label(backbone: BackboneConf) -> str:
+    """How the weights are recorded: ``pretrained:TAG``, ``file:NAME@DIGEST`` or ``random:seedN``.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are a file that is not there.
+    """
+    if backbone.weights == PRETRAINED:
+        return f"pretrained:{backbone.model}"
+    if backbone.weights == RANDOM:
+        return f"random:seed{backbone.weights_seed}"
+    path = _weight_file(backbone)
+    return f"file:{path.name}@{file_digest(path)[:_DIGEST_SHOWN]}"
+
+
+def weights_identity(backbone: BackboneConf) -> dict[str, str]:
+    """What a cache key says of the weights: equal exactly when the parameters are."""
+    if backbone.weights == RANDOM:  # the initialisation belongs to the libraries' versions
+        libraries = " ".join(f"{name}=={version(name)}" for name in ("torch", "timm"))
+        return {"weights": f"random:seed{backbone.weights_seed} {libraries}"}
+    if backbone.weights == PRETRAINED:
+        return {"weights": f"pretrained:{backbone.model}"}
+    return {"weights": f"file:{file_digest(_weight_file(backbone))}"}
+
+
+def is_random(label: str) -> bool:
+    """Whether a recorded weights label marks random weights."""
+    return label.startswith(RANDOM)
+
+
+def _weight_file(backbone: BackboneConf) -> Path:
+    path = Path(backbone.weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"backbone.weights={backbone.weights}: no such file (for {backbone.name}). Give pretrained, random, "
+            "or the path of a .safetensors or .pth file"
+        )
+    return path
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Parameters in a ``.safetensors`` or ``.pth`` file; nothing in the file is executed.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not of these kinds, is damaged, or holds pickled objects other than tensors.
+    """
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            state: Any = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
+    elif path.suffix in (".pth", ".pt", ".bin"):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise WeightsError(
+                f"{path}: holds pickled objects other than tensors and is not loaded, since loading could run "
+                "code. Save its state_dict() alone, best as .safetensors"
+            ) from error
+        except (RuntimeError, OSError, EOFError, ValueError) as error:
+            raise WeightsError(f"{path}: cannot be read ({error})") from error
+    else:
+        raise WeightsError(f"{path}: weights must be a .safetensors or .pth file")
+    for wrapper in ("state_dict", "model", "model_state_dict"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"{path}: does not hold a state dict (name -> tensor)")
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[str]:
+    """Copy a file's parameters into the model; returns the names the file lacks.
+
+    Raises
+    ------
+    WeightsError
+        If the file names a parameter the model does not have, or has one of another shape.
+    """
+    path = _weight_file(backbone)
+    state = read_state(path)
+    own = model.state_dict()
+    unknown = sorted(set(state) - set(own))
+    wrong = [
+        f"{name} is {tuple(tensor.shape)}, the network's {tuple(own[name].shape)}"
+        for name, tensor in state.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    if unknown or wrong:
+        found = _some([*(f"{name} is not in the network" for name in unknown), *wrong])
+        raise WeightsError(f"{path} does not fit {backbone.model}: {found}")
+    model.load_state_dict(state, strict=False)
+    return frozenset(name for name in set(own) - set(state) if not name.endswith("num_batches_tracked"))
+
+
+def missing_message(backbone: BackboneConf, level: str, missing: Iterable[str]) -> str:
+    """Why a level cannot be had from a partial file."""
+    return (
+        f"{backbone.weights}: {level} of {backbone.name} needs parameters the file lacks: "
+        f"{_some(sorted(missing))}. Choose a level above them or complete weights"
+    )
+
+
+def _some(items: list[str], limit: int = 3) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return "; ".join(items[:limit]) + more

@@ -1,0 +1,1 @@
+"""Metrics of anomaly scores (higher = more anomalous)."""

@@ -1,0 +1,134 @@
+"""Compose the configs of a whole sweep cheaply.
+
+Hydra takes about 0.1 s to compose one config. The jobs of a sweep differ in a few nodes, and each distinct
+setting of a node is composed once, with the rest as in the first job. That is the same as composing every
+job provided a node's overrides change nothing but that node, which is checked; where it does not hold,
+Hydra composes every job.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from anomaly_sweep.config import NODE_TYPES, Configuration, configuration_of, parse_node
+
+log = logging.getLogger(__name__)
+
+Compose = Callable[[list[str]], DictConfig]
+_NODES = (*NODE_TYPES, "estimator")
+_REFERENCE = re.compile(r"\$\{\s*([\w.]+)\s*(:?)")
+
+
+def compose_all(job_overrides: Sequence[Sequence[str]], compose: Compose) -> list[dict[str, Any]]:
+    """Parsed nodes (see ``config.parse_node``) of every job.
+
+    Parameters
+    ----------
+    job_overrides : sequence of sequences of str
+        Each job's Hydra overrides.
+    compose : callable
+        Hydra's own composition of one list of overrides.
+
+    Returns
+    -------
+    list of dict
+        Node name -> parsed node. Jobs with the same setting of a node share the object.
+
+    Raises
+    ------
+    ConfigError
+        For a value that is not allowed.
+    """
+    if not job_overrides:
+        return []
+    shared = _Shared(list(job_overrides[0]), compose)
+    try:
+        return [shared.job(list(overrides)) for overrides in job_overrides]
+    except _NotSeparableError as reason:
+        log.info("composing each of %d jobs by itself: %s", len(job_overrides), reason)
+        configs = (compose(list(overrides)) for overrides in job_overrides)
+        return [{name: parse_node(name, cfg[name]) for name in _NODES} for cfg in configs]
+
+
+def configurations_of(nodes: Sequence[dict[str, Any]]) -> list[Configuration]:
+    """The configuration of each job."""
+    return [configuration_of(job) for job in nodes]
+
+
+class _NotSeparableError(Exception):
+    """A node's overrides change other nodes too."""
+
+
+class _Shared:
+    def __init__(self, first: list[str], compose: Compose) -> None:
+        self._compose = compose
+        self._parser = OverridesParser.create()
+        self._node_of: dict[str, str] = {}
+        self._base = self._split(first)
+        config = compose(first)
+        self._plain = _plain(config)
+        for name, node in self._plain.items():
+            _check_references(name, node)
+        self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in _NODES}
+
+    def job(self, overrides: list[str]) -> dict[str, Any]:
+        split = self._split(overrides)
+        for name in {*self._base, *split} - set(_NODES):
+            if self._base.get(name) != split.get(name):
+                raise _NotSeparableError(f"{name} is not one config group's node")
+        nodes = {}
+        for name in _NODES:
+            key = (name, split.get(name, ()))
+            if key not in self._parsed:
+                self._parsed[key] = self._compose_node(name, key[1])
+            nodes[name] = self._parsed[key]
+        return nodes
+
+    def _compose_node(self, name: str, overrides: tuple[str, ...]) -> Any:
+        others = [o for node, own in self._base.items() if node != name for o in own]
+        config = self._compose([*others, *overrides])
+        plain = _plain(config)
+        for other in self._plain:
+            if other != name and plain.get(other) != self._plain[other]:
+                raise _NotSeparableError(f"{' '.join(overrides)} changes {other} too")
+        _check_references(name, plain[name])
+        return parse_node(name, config[name])
+
+    def _split(self, overrides: list[str]) -> dict[str, tuple[str, ...]]:
+        """Overrides by the node they are about."""
+        split: dict[str, tuple[str, ...]] = {}
+        for override in overrides:
+            node = self._node_of.get(override)
+            if node is None:
+                parsed = self._parser.parse_override(override)
+                node = re.split(r"[.@/]", parsed.key_or_group)[0]
+                self._node_of[override] = node
+            split[node] = (*split.get(node, ()), override)
+        return split
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """All nodes but Hydra's own, unresolved."""
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    return {str(name): node for name, node in container.items() if name != "hydra"}
+
+
+def _check_references(name: str, node: Any) -> None:
+    """An interpolation of another node's value ties the two together."""
+    if isinstance(node, dict):
+        for value in node.values():
+            _check_references(name, value)
+    elif isinstance(node, list):
+        for value in node:
+            _check_references(name, value)
+    elif isinstance(node, str):
+        for reference, resolver in _REFERENCE.findall(node):
+            if not resolver and reference.split(".")[0] != name:
+                raise _NotSeparableError(f"{name} refers to {reference}")

@@ -1,0 +1,90 @@
+"""Results on disk by fingerprint: what makes a sweep resumable."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import astuple, fields
+from pathlib import Path
+
+from anomaly_sweep.errors import CacheError
+from anomaly_sweep.sweep.trials import TrialResult
+
+_COLUMNS = [field.name for field in fields(TrialResult)]
+_BUSY_SECONDS = 60.0
+
+
+class ResultStore:
+    """Trial results in one SQLite file (WAL), which several processes may use at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder must exist.
+
+    Raises
+    ------
+    CacheError
+        If the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        definitions = ", ".join(_COLUMNS[1:])
+        with self._open() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(
+                f"CREATE TABLE IF NOT EXISTS results (fingerprint TEXT PRIMARY KEY, {definitions}, at REAL) "
+                "WITHOUT ROWID"
+            )
+
+    def get(self, fingerprints: Iterable[str]) -> dict[str, TrialResult]:
+        """Those results that are there, failed ones too."""
+        wanted = set(fingerprints)
+        with self._open() as db:
+            rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM results").fetchall()
+        return {row[0]: TrialResult(*row) for row in rows if row[0] in wanted}
+
+    def put(self, results: Sequence[TrialResult]) -> None:
+        """Keep results, replacing earlier ones of the same fingerprints; all of them or none."""
+        now = time.time()
+        marks = ", ".join("?" * (len(_COLUMNS) + 1))
+        with self._open() as db:
+            db.executemany(
+                f"INSERT OR REPLACE INTO results ({', '.join(_COLUMNS)}, at) VALUES ({marks})",
+                [(*astuple(result), now) for result in results],
+            )
+
+    def _open(self) -> _Session:
+        return _Session(self.path)
+
+
+class _Session:
+    """A connection for one transaction, closed afterwards; errors name the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+        return self._db
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with closing(self._db):
+            try:
+                if error is None:
+                    self._db.commit()
+            except sqlite3.Error as failed:
+                raise self._told(failed) from failed
+        if isinstance(error, sqlite3.Error):
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> CacheError:
+        return CacheError(
+            f"{self.path}: the result store cannot be used ({error}); free the file, or set runtime.cache_dir"
+        )

@@ -1,0 +1,89 @@
+"""A sweep's parent run, shared by the processes of an ordinary Hydra launcher through the sweep's folder."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from anomaly_sweep.config import NODE_TYPES, RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.run import Parent
+from anomaly_sweep.tracking.client import Rows
+from anomaly_sweep.tracking.recorder import Recorder
+
+_FILE = "sweep.json"
+#: What a sweep starts from, but for how and where it runs.
+_NODES = (*(name for name in NODE_TYPES if name not in ("tracking", "runtime")), "estimator")
+
+
+def start(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Parent:
+    """The parent run of a sweep: a new one, or (``runtime.resume``) the one an earlier launch left.
+
+    A launch is the same sweep when it has the same jobs on the same data set settings.
+
+    Parameters
+    ----------
+    config : DictConfig
+        Hydra's master config of the multirun.
+    jobs : sequence of sequences of str
+        The override list of each job.
+
+    Raises
+    ------
+    TrackingError
+        If the tracking store cannot be reached or written.
+    """
+    tracking: TrackingConf = parse_node("tracking", config.tracking)
+    runtime: RuntimeConf = parse_node("runtime", config.runtime)
+    recorder = Recorder(tracking)
+    command = " ".join(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
+    name = f"{_short_name(config)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    run_id = recorder.start_sweep(
+        name,
+        sweep_identity(config, jobs),
+        f"`anomaly-sweep -m {command}`\n\n{len(jobs)} configurations",
+        resume=runtime.resume,
+    )
+    parent = Parent(recorder.sweep_name(run_id), run_id)
+    folder = Path(str(config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _FILE).write_text(json.dumps({"name": parent.name, "run_id": parent.run_id}))
+    return parent
+
+
+def of_folder(folder: Path) -> Parent | None:
+    """The sweep that was started in a sweep folder."""
+    path = folder / _FILE
+    return Parent(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def finish(config: DictConfig, parent: Parent, *, failed: bool, rows: Rows | None = None) -> None:
+    """Put the long table on the parent run and end it.
+
+    Parameters
+    ----------
+    rows : list of dict, optional
+        The table, where this process has it; else it is read back from the child runs.
+    """
+    if parent.run_id is None:
+        return
+    recorder = Recorder(parse_node("tracking", config.tracking))
+    recorder.log_long_table(parent.run_id, recorder.rows_of(parent.run_id) if rows is None else rows)
+    recorder.finish(parent.run_id, failed=failed)
+
+
+def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:
+    """Identity of a sweep: its jobs, and the config they start from but for how and where they run."""
+    base = {name: OmegaConf.to_container(config[name], resolve=True) for name in _NODES}
+    about = re.compile(r"^[+~]*(runtime|tracking|hydra)\b")
+    return fingerprint(base, sorted(sorted(o for o in job if not about.match(o)) for job in jobs))
+
+
+def _short_name(config: DictConfig) -> str:
+    experiment = config.hydra.runtime.choices.get("experiment")
+    return str(experiment) if experiment else "sweep"

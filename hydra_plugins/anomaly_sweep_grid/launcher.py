@@ -1,0 +1,40 @@
+"""``hydra/launcher=grid``: the whole sweep as one computation. Imported at every start: keep it light."""
+# (No "from __future__ import annotations" here: Hydra loads plugins in a way that dataclasses cannot then read.)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class GridLauncherConf:
+    """No settings: see the ``runtime`` group."""
+
+    _target_: str = "hydra_plugins.anomaly_sweep_grid.launcher.GridLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="grid", node=GridLauncherConf, provider="anomaly_sweep")
+
+
+class GridLauncher(Launcher):
+    """Gets every job of the sweep at once, plans and executes them together."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over."""
+        self.config = config
+        self.hydra_context = hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """One JobReturn a configuration, with its mean AUC."""
+        from anomaly_sweep.sweep.launch import launch_grid
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return launch_grid(self.config, self.hydra_context.config_loader, job_overrides)
+
+

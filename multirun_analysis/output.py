@@ -1,0 +1,27 @@
+"""Writing tables to a folder, each in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from multirun_analysis.render import RENDERERS
+from multirun_analysis.table import Absent, Table
+
+
+def write_tables(tables: Sequence[Table | Absent], folder: Path) -> list[str]:
+    """Write the tables there are, and return lines that say where they lie.
+
+    A file of an earlier run, of a table that is absent now, is left alone and named.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for table in tables:
+        paths = [folder / f"{table.name}{suffix}" for suffix in RENDERERS]
+        if isinstance(table, Table):
+            for path, render in zip(paths, RENDERERS.values(), strict=True):
+                path.write_text(render(table), encoding="utf-8")
+            lines.append(f"wrote {folder / table.name}.{{{','.join(s[1:] for s in RENDERERS)}}}")
+        elif old := [str(path) for path in paths if path.exists()]:
+            lines.append(f"not made now, from an earlier run: {', '.join(old)}")
+    return lines

@@ -1,0 +1,160 @@
+"""A table as text, Markdown, LaTeX (booktabs) or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+
+from multirun_analysis.table import Block, Cell, Table
+
+MISSING = "\N{EN DASH}"
+LATEX_SPECIALS = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    MISSING: "--",
+}
+
+
+def to_text(table: Table) -> str:
+    """Aligned columns for a terminal; ``*`` marks the best values."""
+    columns = [f"{column} " for column in table.columns]  # the room of a mark, as in the cells
+    grid = [(table.corner, columns)]
+    for block in table.blocks:
+        grid += [(f"  {row.header}", [_plain(cell) for cell in row.cells]) for row in block.rows]
+    head = max(len(header) for header, _ in grid)
+    widths = [max(len(cells[i]) for _, cells in grid) for i in range(len(table.columns))]
+
+    def line(header: str, cells: list[str]) -> str:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        return "  ".join([header.ljust(head), *padded]).rstrip()
+
+    rule = "-" * (head + sum(width + 2 for width in widths))
+    lines = [table.title, *table.warnings, *table.caption, "", line(table.corner, columns), rule]
+    for block in table.blocks:
+        lines.append(block.label)
+        for row in block.rows:
+            if row.rule_before:
+                lines.append("  " + "-" * (len(rule) - 2))
+            lines.append(line(f"  {row.header}", [_plain(cell) for cell in row.cells]))
+    lines += [rule, f"* best as printed   {MISSING} missing", *table.notes]
+    return "\n".join(lines) + "\n"
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table with its title, caption and notes."""
+
+    def cell_text(cell: Cell) -> str:
+        text = _shown(cell)
+        return f"**{text}**" if cell.bold else text
+
+    def line(header: str, cells: list[str]) -> str:
+        return "| " + " | ".join([header, *cells]) + " |"
+
+    lines = [f"### {_pipes(table.title)}", ""]
+    lines += [f"**{warning}**\n" for warning in table.warnings]
+    lines += [*(f"{text}  " for text in table.caption), ""]
+    lines.append(line(_pipes(table.corner), [_pipes(column) for column in table.columns]))
+    lines.append("|:---" + "|---:" * len(table.columns) + "|")
+    for block in table.blocks:
+        lines.append(line(f"*{_pipes(block.label)}*", [""] * len(table.columns)))
+        lines += [line(_pipes(row.header), [cell_text(cell) for cell in row.cells]) for row in block.rows]
+    lines += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A ``table`` environment for a document that loads booktabs."""
+    width = 1 + len(table.columns)
+    caption = " ".join(escape_latex(text) for text in (f"{table.title}.", *table.warnings, *table.caption))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        _latex_line([escape_latex(text) for text in (table.corner, *table.columns)]),
+    ]
+    for block in table.blocks:
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape_latex(block.label)}}}}} \\"]
+        lines += _latex_rows(block)
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if table.notes:
+        notes = r" \\ ".join(escape_latex(note) for note in table.notes)
+        lines += [r"\par\smallskip", rf"{{\footnotesize\raggedright {notes}\par}}"]
+    lines.append(r"\end{table}")
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Unrounded values, one line a row; missing values are empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["block", table.corner, *table.columns])
+    for block in table.blocks:
+        for row in block.rows:
+            values = ["" if cell.blank or cell.value is None else repr(cell.value) for cell in row.cells]
+            writer.writerow([block.label, row.header, *values])
+    return out.getvalue()
+
+
+#: Renderer by the suffix of the file it makes.
+RENDERERS: Mapping[str, Callable[[Table], str]] = {
+    ".txt": to_text,
+    ".md": to_markdown,
+    ".tex": to_latex,
+    ".csv": to_csv,
+}
+
+
+def escape_latex(text: str) -> str:
+    """Make text safe in LaTeX, character by character."""
+    return "".join(LATEX_SPECIALS.get(character, character) for character in text)
+
+
+def _latex_rows(block: Block) -> list[str]:
+    lines = []
+    for row in block.rows:
+        if row.rule_before:
+            lines.append(r"\addlinespace")
+        lines.append(_latex_line([escape_latex(row.header), *map(_latex_cell, row.cells)]))
+    return lines
+
+
+def _latex_line(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = _shown(cell)
+    if cell.printed is None:
+        return escape_latex(text)
+    if cell.bold:
+        return rf"\textbf{{{text}}}"
+    return f"${text}$" if text[0] in "+-" else text
+
+
+def _shown(cell: Cell) -> str:
+    if cell.blank:
+        return ""
+    return MISSING if cell.printed is None else cell.printed
+
+
+def _plain(cell: Cell) -> str:
+    """The value with its mark, or the room of one, so that the digits stay in line."""
+    return _shown(cell) + ("*" if cell.bold else " ")
+
+
+def _pipes(text: str) -> str:
+    return text.replace("|", r"\|")

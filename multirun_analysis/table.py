@@ -1,0 +1,115 @@
+"""What a table is before it is written in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value; None is a missing one. A blank cell is where the table has no place for a value."""
+
+    value: float | None = None
+    decimals: int = 3
+    signed: bool = False
+    bold: bool = False
+    blank: bool = False
+
+    @property
+    def printed(self) -> str | None:
+        """The value as it is printed, without any mark; None where there is none."""
+        if self.blank or self.value is None:
+            return None
+        number = round(self.value, self.decimals) + 0.0  # no minus sign before a printed zero
+        text = f"{number:.{self.decimals}f}"
+        return f"+{text}" if self.signed and number > 0 else text
+
+
+BLANK = Cell(blank=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: its header and one cell for each column."""
+
+    header: str
+    cells: tuple[Cell, ...]
+    rule_before: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that belong together, under a label: ours, published, their difference."""
+
+    label: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the analysis.
+
+    Attributes
+    ----------
+    name
+        Stem of its files.
+    title, caption
+        What it shows, in one line and in more.
+    corner, columns
+        Header over the row headers, headers over the cells.
+    blocks
+        The lines.
+    notes
+        Coverage and provenance, under the table.
+    warnings
+        What makes its values not what they seem.
+    """
+
+    name: str
+    title: str
+    caption: tuple[str, ...]
+    corner: str
+    columns: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A table for which there are no trials, and what to run to have them."""
+
+    name: str
+    title: str
+    reason: str
+
+
+def mark_best(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Set the highest values in bold, all of them where several are equal as printed."""
+    printed = [float(cell.printed) for cell in cells if cell.printed is not None]
+    if not printed:
+        return tuple(cells)
+    best = max(printed)
+    return tuple(
+        replace(cell, bold=cell.printed is not None and float(cell.printed) == best) for cell in cells
+    )
+
+
+def difference(ours: Cell, theirs: Cell) -> Cell:
+    """Ours minus theirs; blank where theirs is."""
+    if ours.blank or theirs.blank or theirs.value is None:
+        return BLANK
+    value = None if ours.value is None else ours.value - theirs.value
+    return Cell(value, ours.decimals, signed=True)
+
+
+def difference_block(label: str, ours: Block, theirs: Block) -> Block:
+    """Cell by cell difference of two blocks of one shape."""
+    return Block(
+        label,
+        tuple(
+            Row(a.header, tuple(map(difference, a.cells, b.cells)), a.rule_before)
+            for a, b in zip(ours.rows, theirs.rows, strict=True)
+        ),
+    )

@@ -1,0 +1,47 @@
+"""How choices are called in a table, and what is said where a table has no trials."""
+
+from __future__ import annotations
+
+import re
+
+from multirun_analysis.study import Study
+from multirun_analysis.table import Absent
+
+GRID = "ono_mori_grid"
+ORDER = ("layer", "pooling", "augmentation", "pca_mode", "estimator")
+
+
+def estimator_name(estimator: str) -> str:
+    """``knn1`` as the paper writes it."""
+    match = re.fullmatch(r"knn(\d+)", estimator)
+    if match:
+        return f"k-NN (n={match[1]})"
+    return {"mvg": "MVG", "flow": "Normalizing Flow"}.get(estimator, estimator)
+
+
+def estimator_order(estimator: str) -> tuple[int, int, str]:
+    """Sort key: the paper's order, then any other by name."""
+    match = re.fullmatch(r"knn(\d+)", estimator)
+    if match:
+        return 1, int(match[1]), ""
+    return {"mvg": 0, "flow": 2}.get(estimator, 3), 0, estimator
+
+
+def fixed(study: Study, **choices: str | None) -> str:
+    """The choices that are the same in every cell."""
+    there = {"backbone": study.backbone, **{name: choices.get(name) for name in ORDER}}
+    return f"Fixed: {', '.join(f'{name}={value}' for name, value in there.items() if value)}."
+
+
+def absent(
+    name: str, title: str, varied: str, there: list[str], choices: dict[str, str], experiment: str
+) -> Absent:
+    """Why a table is not made, and the experiment that makes its trials."""
+    at = ", ".join(f"{key}={value}" for key, value in choices.items())
+    have = f"only {varied} {there[0]}" if there else "no trials"
+    return Absent(
+        name,
+        title,
+        f"{have} at {at}. Run anomaly-sweep -m experiment={experiment}; "
+        "if it was run, name its sweep with --sweep NAME or use --sweep all",
+    )

@@ -1,0 +1,159 @@
+"""Sweeps as the contract says they look in MLflow, small, and frames of trials without MLflow."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from anomaly_sweep.tracking import names
+
+CATEGORIES = ("bottle", "cable", "screw")
+GRID: dict[str, tuple[str, ...]] = {
+    "backbone": ("efficientnet_b5",),
+    "layer": ("level6", "level7", "all"),
+    "pooling": ("avg",),
+    "augmentation": ("none",),
+    "pca_mode": ("none", "pca10", "pca50", "npca10", "npca50"),
+    "estimator": ("mvg", "knn1"),
+}
+WEIGHTS = "pretrained:tf_efficientnet_b5.aa_in1k"
+
+
+def auc_of(choices: dict[str, Any], category: str) -> float:
+    """A value that depends on every choice, the same in every process."""
+    key = "/".join([*(choices[name] for name in names.GROUPS), category])
+    return 0.5 + zlib.crc32(key.encode()) / 2**33
+
+
+def make_rows(
+    grid: dict[str, tuple[str, ...]] | None = None,
+    categories: Iterable[str] = CATEGORIES,
+    failed: Callable[[dict[str, Any]], bool] = lambda row: False,
+    **fixed: Any,
+) -> list[dict[str, Any]]:
+    """Rows of the long table for a product of choices."""
+    grid = GRID | (grid or {})
+    rows = []
+    for number, values in enumerate(itertools.product(*grid.values())):
+        choices = dict(zip(grid, values, strict=True))
+        for category in categories:
+            row = (
+                dict.fromkeys(names.TRIAL_COLUMNS)
+                | choices
+                | {
+                    "sweep": "first",
+                    "run_id": f"run{number}",
+                    "dataset": "mvtec_ad",
+                    "category": category,
+                    "weights": WEIGHTS,
+                    "input_size": 456,
+                    "image_auroc": auc_of(choices, category),
+                    "n_features": 10,
+                    "n_train": 20,
+                    "n_test": 30,
+                    "fit_seconds": 0.5,
+                    "score_seconds": 0.25,
+                    "status": names.STATUS_OK,
+                    "reason": "",
+                    "fingerprint": f"{zlib.crc32(repr((choices, category, fixed)).encode()):08x}",
+                }
+            )
+            row |= fixed
+            if failed(row):
+                row |= {"image_auroc": None, "status": names.STATUS_FAILED, "reason": "singular"}
+            rows.append(row)
+    return rows
+
+
+def make_frame(*args: Any, **kwargs: Any) -> pd.DataFrame:
+    """`make_rows` as the analysis sees them."""
+    from multirun_analysis.frame import as_trials
+
+    return as_trials(pd.DataFrame(make_rows(*args, **kwargs)))
+
+
+class Store:
+    """A tracking store in a folder, written by the contract."""
+
+    def __init__(self, folder: Path, experiment: str = "anomaly_sweep") -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self.client = MlflowClient(self.uri)
+        artifacts = (folder / "artifacts").as_uri()
+        found = self.client.get_experiment_by_name(experiment)
+        self.experiment = (
+            found.experiment_id
+            if found
+            else self.client.create_experiment(experiment, artifact_location=artifacts)
+        )
+
+    def add_sweep(
+        self,
+        rows: list[dict[str, Any]],
+        name: str = "first",
+        *,
+        start: int = 1_000,
+        finished: bool = True,
+        long_table: bool = True,
+        parent: bool = True,
+        tables: bool = True,
+    ) -> tuple[str | None, list[str]]:
+        """Record rows as one sweep; returns the parent's id and the children's."""
+        parent_id = None
+        if parent:
+            tags = {names.TAG_KIND: names.KIND_SWEEP, names.TAG_SWEEP: name}
+            parent_id = self.client.create_run(self.experiment, start_time=start, tags=tags).info.run_id
+        recorded, children = [], []
+        by_configuration = itertools.groupby(rows, key=lambda row: [row[group] for group in names.GROUPS])
+        for number, (_, group) in enumerate(by_configuration):
+            trials = [row | {"sweep": name} for row in group]
+            children.append(self.add_configuration(trials, name, parent_id, start + number, tables=tables))
+            recorded += [row | {"run_id": children[-1]} for row in trials]
+        if parent_id is not None:
+            if long_table:
+                path = self.folder / names.LONG_TABLE
+                pd.DataFrame(recorded).to_parquet(path)
+                self.client.log_artifact(parent_id, str(path))
+            if finished:
+                self.client.set_terminated(parent_id, end_time=start + 10_000)
+        return parent_id, children
+
+    def add_configuration(
+        self,
+        rows: list[dict[str, Any]],
+        name: str = "first",
+        parent_id: str | None = None,
+        start: int = 1_000,
+        *,
+        tables: bool = True,
+    ) -> str:
+        """Record one configuration run."""
+        tags = {names.TAG_KIND: names.KIND_CONFIGURATION, names.TAG_SWEEP: name}
+        if parent_id is not None:
+            tags[names.TAG_PARENT] = parent_id
+        run_id: str = self.client.create_run(self.experiment, start_time=start, tags=tags).info.run_id
+        aucs = {row["category"]: row["image_auroc"] for row in rows}
+        there = {category: value for category, value in aucs.items() if value is not None}
+        metrics = {f"{names.AUC_PREFIX}{category}": value for category, value in there.items()}
+        if len(there) == len(aucs):
+            metrics[names.AUC_MEAN] = sum(there.values()) / len(there)
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, start, 0) for key, value in metrics.items()],
+            params=[Param(key, str(rows[0][key])) for key in (*names.GROUPS, *names.CONTEXT_PARAMS)],
+            tags=[RunTag(names.TAG_VERSION, "0.1.0")],
+        )
+        if tables:
+            path = self.folder / "artifacts" / run_id / "artifacts" / names.PER_CLASS_TABLE
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps([row | {"run_id": run_id} for row in rows]), encoding="utf-8")
+        self.client.set_terminated(run_id, end_time=start + 500)
+        return run_id

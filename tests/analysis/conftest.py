@@ -1,0 +1,24 @@
+"""An empty tracking store, copied for each test that wants one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from analysis_stores import Store
+from mlflow.tracking import MlflowClient
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's schema and no run: making one takes seconds, copying it none."""
+    folder = tmp_path_factory.mktemp("empty")
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(empty_database: Path, tmp_path: Path) -> Store:
+    """An empty tracking store with the experiment."""
+    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
+    return Store(tmp_path)

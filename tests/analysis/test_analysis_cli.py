@@ -1,0 +1,176 @@
+"""The commands from end to end, and the UI's parts without its server."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from analysis_stores import Store, make_frame, make_rows
+
+from multirun_analysis import ui
+from multirun_analysis.cli import main
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.frame import load_trials, save_trials
+
+SMALL = {"layer": ("level6", "level7"), "pca_mode": ("none", "npca50")}
+
+
+def test_trials_then_tables_of_the_file_and_of_the_store_agree(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_rows(SMALL)
+    store.add_sweep(rows)
+    out = tmp_path / "new" / "trials.csv"
+    assert main(["trials", "--tracking-uri", store.uri, "--out", str(out)]) == 0
+    assert f"{len(rows)} trials (0 failed) in {out}" in capsys.readouterr().out
+    assert len(load_trials(out)) == len(rows)
+    from_store, from_file = tmp_path / "a", tmp_path / "b"
+    assert main(["tables", "--tracking-uri", store.uri, "--out", str(from_store)]) == 0
+    printed = capsys.readouterr().out
+    assert main(["tables", "--paper", "ono_mori", "--trials", str(out), "--out", str(from_file)]) == 0
+    wanted = {
+        f"{name}.{s}"
+        for name in ("table2", "table2_all_layers", "table3")
+        for s in ("txt", "md", "tex", "csv")
+    }
+    assert {path.name for path in from_store.iterdir()} == wanted
+    for path in from_store.iterdir():
+        assert path.read_bytes() == (from_file / path.name).read_bytes()
+    assert (from_store / "table2.txt").read_text(encoding="utf-8") in printed
+    assert f"wrote {from_store / 'table2'}" in printed
+    assert "experiment=ono_mori_pooling" in printed and "experiment=ono_mori_augmentation" in printed
+
+
+def test_the_latest_sweep_or_one_or_all(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.add_sweep(make_rows(SMALL), "grid", start=1_000)
+    pooling = {"layer": ("level7",), "pca_mode": ("npca50",), "pooling": ("min", "max")}
+    store.add_sweep(make_rows(pooling), "pool", start=50_000)
+    common = ["tables", "--tracking-uri", store.uri, "--out"]
+
+    def made(folder: str, *options: str) -> set[str]:
+        assert main([*common, str(tmp_path / folder), *options]) == 0
+        return {path.stem for path in (tmp_path / folder).iterdir()}
+
+    grid = {"table2", "table2_all_layers", "table3"}
+    assert made("latest") == {"table4"}
+    assert "note: sweep 'pool', the latest of 2" in capsys.readouterr().err
+    assert made("one", "--sweep", "grid") == grid
+    assert made("all", "--sweep", "all") == grid | {"table4"}
+    assert made("one", "--sweep", "pool") == grid | {"table4"}
+    assert "not made now, from an earlier run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["trials", "--tracking-uri", "sqlite:///none.db", "--out", "t.csv"],
+        ["trials", "--out", "t.xlsx"],
+        ["tables", "--trials", "none.csv", "--out", "d"],
+        ["tables", "--tracking-uri", "sqlite:///none.db", "--out", "d"],
+        ["ui", "--tracking-uri", "sqlite:///none.db", "--port", "0"],
+    ],
+)
+def test_user_errors_end_with_2_and_leave_nothing(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_several_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.parquet"
+    save_trials(make_frame(SMALL), path)
+    options = ["tables", "--trials", str(path), "--out", str(tmp_path / "d"), "--sweep"]
+    assert main([*options, "first"]) == 0
+    assert main([*options, "x"]) == 2
+    assert "no trial of sweep 'x'; it has: first" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["tables", "--trials", str(path), "--out", str(tmp_path / "file")]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    save_trials(make_frame(SMALL), path)
+    command = [
+        sys.executable,
+        "-m",
+        "multirun_analysis.cli",
+        "tables",
+        "--trials",
+        str(path),
+        "--out",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+    assert (tmp_path / "table3.csv").is_file()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom multirun_analysis.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'mlflow', 'pandas', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind((ui.HOST, 0))
+        taken.listen()
+        with pytest.raises(AnalysisError, match="choose another with --port"):
+            ui.check_port(taken.getsockname()[1])
+    with pytest.raises(AnalysisError, match="--port"):
+        ui.check_port(70_000)
+
+
+class Server:
+    """Stands for the process of an MLflow server."""
+
+    started: list[list[str]] = []  # noqa: RUF012
+    code: int | None = None
+    returncode = 3
+
+    def __init__(self, command: list[str], **_: object) -> None:
+        self.started.append(command)
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def wait(self, timeout: float | None = None) -> int:
+        raise KeyboardInterrupt if timeout is None else AssertionError
+
+    def terminate(self) -> None:
+        self.__class__.code = 0
+
+
+def test_ui_opens_the_table_of_runs(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(ui, "_wait_until_up", lambda server, port: None)
+    monkeypatch.setattr(ui.webbrowser, "open", opened.append)
+    monkeypatch.setattr(ui, "_stop", lambda server: server.terminate())
+    monkeypatch.setattr(ui.subprocess, "Popen", Server)
+    monkeypatch.setattr(ui.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(ui, "check_port", lambda port: None)
+    assert main(["ui", "--tracking-uri", store.uri, "--port", "5055"]) == 0
+    url = f"http://127.0.0.1:5055/#/experiments/{store.experiment}/runs?workflowType=machine_learning"
+    assert opened == [url] and url in capsys.readouterr().out
+    assert Server.started == [ui.server_command(store.uri, 5055)] and Server.code == 0
+    assert main(["ui", "--tracking-uri", store.uri, "--port", "5055", "--no-browser"]) == 0
+    assert len(opened) == 1
+    assert main(["ui", "--tracking-uri", store.uri, "--experiment", "x"]) == 2

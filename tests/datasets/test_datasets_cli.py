@@ -1,0 +1,75 @@
+"""The ``anomaly-sweep-data`` command: output and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anomaly_sweep.cli.data import main
+
+SMALL = ["--size", "32", "--n-train", "2", "--n-test-good", "1", "--n-per-defect", "1"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "data"
+    assert main(["generate", str(folder), *SMALL]) == 0
+    return folder
+
+
+def test_check_prints_counts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["category", "train/good", "test/good", "test/defect", "masks"]
+    assert ["linen", "2", "1", "3", "3"] in [line.split() for line in lines]
+    assert len(lines) == 17
+    assert lines[-1] == "0 problem(s)"
+
+
+def test_check_lists_problems(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(root), "--categories", "gear, linen", "--mvtec-ad"]) == 1
+    out = capsys.readouterr().out
+    assert "2 problem(s)" in out
+    assert "gear: " in out
+    assert "linen: " in out
+    assert "washer" not in out
+    assert "is not a category of MVTec AD" in out
+
+
+def test_unknown_category_is_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(root), "--categories", "spoon"]) == 1
+    assert "no category 'spoon'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "{tmp}/absent"], "absent is not a folder"),
+        (["check", "{root}", "--categories", ","], "--categories names none"),
+        (["generate", "{root}", "--seed", "5"], "other parameters"),
+        (["generate", "{tmp}/new", "--size", "3"], "size=3 is too small"),
+    ],
+)
+def test_user_errors(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main([argument.format(root=root, tmp=tmp_path) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_runs_as_a_module_without_heavy_imports() -> None:
+    code = (
+        "import sys\nfrom anomaly_sweep.cli.data import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        "    print({'torch', 'pandas', 'timm', 'mlflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "generate" in done.stdout
+    assert done.stdout.endswith("set()\n")
