@@ -27,7 +27,9 @@ def one_of(key: str, value: Any, allowed: Iterable[Any]) -> None:
         raise ConfigError(f"{key}={value} is not allowed; allowed: {', '.join(map(str, allowed))}")
 
 
-def in_range(key: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+def in_range(
+    key: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
+) -> None:
     """Raise ConfigError unless low <= value <= high (low < value with ``open_low``)."""
     if not (low < value if open_low else low <= value) or not value <= high:
         bracket = "(" if open_low else "["
@@ -222,7 +224,9 @@ class RuntimeConf:
             in_range("runtime.workers", self.workers, 1)
         one_of("runtime.on_error", self.on_error, ("continue", "stop"))
         if self.device != "auto" and self.device.split(":")[0] not in ("cpu", "cuda", "mps"):
-            raise ConfigError(f"runtime.device={self.device} is not allowed; allowed: auto, cpu, cuda, cuda:N, mps")
+            raise ConfigError(
+                f"runtime.device={self.device} is not allowed; allowed: auto, cpu, cuda, cuda:N, mps"
+            )
 
 
 @dataclass

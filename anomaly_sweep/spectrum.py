@@ -67,7 +67,9 @@ class Spectrum:
         size = max(float(singular[0]), float(np.sqrt(n) * np.abs(train).max()))
         rank = int((singular > np.finfo(np.float64).eps * max(n, d) * size).sum())
         if rank == 0:
-            raise EstimatorError(f"the {n} training images have identical features: there is no variance to model")
+            raise EstimatorError(
+                f"the {n} training images have identical features: there is no variance to model"
+            )
         return cls(mean, right[:rank], singular[:rank], left[:, :rank] * singular[:rank], d)
 
     def transform(self, features: Matrix) -> Matrix:

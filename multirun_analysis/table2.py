@@ -97,8 +97,8 @@ def _reduction(mode: str) -> tuple[str | None, float | None]:
 
 def _with_mean(pivot: PivotResult) -> pd.DataFrame:
     """One column an estimator, and their mean where there are several and none is missing."""
-    estimators: list[str] = [str(name) for name in pivot.values.columns]
-    values = pivot.values[sorted(estimators, key=estimator_order)]
+    estimators = sorted((str(name) for name in pivot.values.columns), key=estimator_order)
+    values = pivot.values[estimators]
     if len(values.columns) > 1:
         values = values.assign(**{MEAN: values.mean(axis=1, skipna=False)})
     return values

@@ -74,7 +74,9 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     try:
         made = target(**arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"estimator {config['name']}: {config['_target_']} refuses its arguments: {error}") from error
+        raise ConfigError(
+            f"estimator {config['name']}: {config['_target_']} refuses its arguments: {error}"
+        ) from error
     if type(made).__module__.split(".")[0] in ("sklearn", "pyod"):
         return Detector(made)
     if not (hasattr(made, "fit") and hasattr(made, "score_samples")):

@@ -45,7 +45,9 @@ class MultivariateGaussian:
         from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf
 
         model = {"ledoit_wolf": LedoitWolf, "oas": OAS, "empirical": EmpiricalCovariance}[self.shrinkage]
-        with warnings.catch_warnings():  # scikit-learn warns of one row; the spectrum has refused that already
+        with (
+            warnings.catch_warnings()
+        ):  # scikit-learn warns of one row; the spectrum has refused that already
             warnings.simplefilter("ignore", UserWarning)
             fitted = model(store_precision=False).fit(X)
         self.mean_: NDArray[np.float64] = fitted.location_
@@ -55,7 +57,10 @@ class MultivariateGaussian:
         except linalg.LinAlgError as error:
             raise self._singular(n, d) from error
         diagonal = np.diag(self._cholesky)
-        if diagonal.min() <= diagonal.max() * np.sqrt(np.finfo(np.float64).eps * d) and self.shrinkage == "empirical":
+        if (
+            diagonal.min() <= diagonal.max() * np.sqrt(np.finfo(np.float64).eps * d)
+            and self.shrinkage == "empirical"
+        ):
             raise self._singular(n, d)
         return self
 

@@ -64,7 +64,9 @@ class FeatureCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._locks.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CacheError(f"{root}: the cache folder cannot be made ({error}); set runtime.cache_dir") from error
+            raise CacheError(
+                f"{root}: the cache folder cannot be made ({error}); set runtime.cache_dir"
+            ) from error
 
     def path_of(self, about: Mapping[str, Any]) -> Path:
         """Where the entry is, or would be."""
@@ -113,7 +115,9 @@ class FeatureCache:
                 stream.write(save(arrays, metadata=metadata))
             Path(stream.name).replace(path)
         except OSError as error:
-            raise CacheError(f"{path}: cannot be written ({error}); free space or set runtime.cache_dir") from error
+            raise CacheError(
+                f"{path}: cannot be written ({error}); free space or set runtime.cache_dir"
+            ) from error
 
     def entries(self) -> Iterator[Entry]:
         """All entries, most recently used first. Files whose header cannot be read have an empty ``about``."""

@@ -104,7 +104,9 @@ class Network:
         left = sorted(wanted - seen)
         if left:
             nodes = ", ".join(f"{level}={self.backbone.levels[level]}" for level in left)
-            raise ConfigError(f"backbone.levels: the forward pass of {self.backbone.model} never reaches {nodes}")
+            raise ConfigError(
+                f"backbone.levels: the forward pass of {self.backbone.model} never reaches {nodes}"
+            )
 
     @contextmanager
     def _hooks(self, wanted: set[str], visit: Callable[[str, Tensor], None]) -> Iterator[set[str]]:
@@ -154,12 +156,18 @@ def _create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
         except (TypeError, RuntimeError) as error:
             if pretrained and not isinstance(error, TypeError):
                 raise _unreachable(backbone, error) from error
-            raise ConfigError(f"backbone {backbone.name}: timm cannot create {backbone.model}: {error}") from error
+            raise ConfigError(
+                f"backbone {backbone.name}: timm cannot create {backbone.model}: {error}"
+            ) from error
         except OSError as error:
             raise _unreachable(backbone, error) from error
         except Exception as error:
             # The hub's client raises its own and its HTTP library's errors, which share no base class.
-            if pretrained and type(error).__module__.split(".")[0] in ("huggingface_hub", "httpx", "requests"):
+            if pretrained and type(error).__module__.split(".")[0] in (
+                "huggingface_hub",
+                "httpx",
+                "requests",
+            ):
                 raise _unreachable(backbone, error) from error
             raise
     lacking: frozenset[str] = frozenset()

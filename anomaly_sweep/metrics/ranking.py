@@ -59,9 +59,13 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     values = np.asarray(scores, dtype=np.float64)
     positive = np.asarray(labels).astype(bool)
     if values.ndim != 1 or values.shape != positive.shape:
-        raise ValueError(f"scores and labels must be vectors of one length, got {values.shape} and {positive.shape}")
+        raise ValueError(
+            f"scores and labels must be vectors of one length, got {values.shape} and {positive.shape}"
+        )
     if not np.isfinite(values).all():
-        raise EstimatorError(f"{int((~np.isfinite(values)).sum())} of {len(values)} scores are NaN or infinite")
+        raise EstimatorError(
+            f"{int((~np.isfinite(values)).sum())} of {len(values)} scores are NaN or infinite"
+        )
     n_positive = int(positive.sum())
     n_negative = len(values) - n_positive
     if n_positive == 0 or n_negative == 0:

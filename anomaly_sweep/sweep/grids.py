@@ -15,7 +15,10 @@ Choices = dict[str, list[str]]
 
 
 def expand(
-    grids: Sequence[Mapping[str, Any]], params: Mapping[str, Any], arguments: Sequence[str], parser: OverridesParser
+    grids: Sequence[Mapping[str, Any]],
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+    parser: OverridesParser,
 ) -> list[list[str]]:
     """Every distinct job of a union of grids, in order of first appearance.
 

@@ -87,7 +87,10 @@ def launch_grid(
         jobs = compose_all(job_overrides, lambda overrides: loader.load_sweep_config(config, overrides))
         parent = session.of_folder(folder) or session.start(config, job_overrides)
         outcomes = run_configurations(
-            configurations_of(jobs), jobs[0]["tracking"], jobs[0]["runtime"], Parent(parent.name, parent.run_id)
+            configurations_of(jobs),
+            jobs[0]["tracking"],
+            jobs[0]["runtime"],
+            Parent(parent.name, parent.run_id),
         )
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None

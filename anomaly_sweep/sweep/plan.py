@@ -119,7 +119,9 @@ def make_plan(configurations: Sequence[Configuration], index: FileIndex) -> Plan
                     broken[key] = str(error)
             feature_key = (*key, *levels)
             if feature_key not in prints:
-                features = fingerprint(key) if key in broken else features_fingerprint(works[key].shard, levels)
+                features = (
+                    fingerprint(key) if key in broken else features_fingerprint(works[key].shard, levels)
+                )
                 prints[feature_key] = features
             print_ = fingerprint(prints[feature_key], settings)
             cell[name] = print_

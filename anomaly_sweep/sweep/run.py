@@ -125,7 +125,9 @@ def _to_do(plan: Plan, known: dict[str, TrialResult]) -> list[ShardWork]:
     return [work for work in works if work.trials]
 
 
-def _check_networks(works: Sequence[ShardWork], runtime: RuntimeConf, *, everything: bool) -> dict[str, TrialResult]:
+def _check_networks(
+    works: Sequence[ShardWork], runtime: RuntimeConf, *, everything: bool
+) -> dict[str, TrialResult]:
     """Make each network that features are missing of, once; what it cannot give fails now, not in an hour."""
     cache = cache_at(runtime.cache_dir)
     needed: dict[str, list[ShardWork]] = defaultdict(list)
@@ -154,9 +156,7 @@ def _check_networks(works: Sequence[ShardWork], runtime: RuntimeConf, *, everyth
 class _Recording:
     """Records configurations once all their trials are known."""
 
-    def __init__(
-        self, plan: Plan, recorder: Recorder, parent: Parent, known: dict[str, TrialResult]
-    ) -> None:
+    def __init__(self, plan: Plan, recorder: Recorder, parent: Parent, known: dict[str, TrialResult]) -> None:
         self.plan = plan
         self.recorder = recorder
         self.parent = parent
@@ -214,7 +214,9 @@ class _Recording:
         configuration = self.plan.configurations[index]
         rows: Rows = []
         for category, print_ in self.plan.cells[index].items():
-            result = self.known.get(print_, TrialResult.failed(print_, "not run: the sweep stopped before it"))
+            result = self.known.get(
+                print_, TrialResult.failed(print_, "not run: the sweep stopped before it")
+            )
             rows.append(
                 {
                     "sweep": self.parent.name,

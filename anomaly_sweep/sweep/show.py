@@ -28,6 +28,8 @@ def show_outcome(outcome: Outcome) -> None:
     table.add_row("mean", "–" if mean is None else f"{mean:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"weights {outcome.rows[0]['weights']}, input {outcome.rows[0]['input_size']} px", style="dim")
+    console.print(
+        f"weights {outcome.rows[0]['weights']}, input {outcome.rows[0]['input_size']} px", style="dim"
+    )
     if outcome.run_id is not None:
         console.print(f"MLflow run {outcome.run_id}", style="dim")

@@ -173,7 +173,9 @@ def _run_flows(
         fit = (time.perf_counter() - begun) / len(stack)
         flows = {i: flow for i, flow in zip(stack, trained, strict=True) if isinstance(flow, FittedFlow)}
         begun = time.perf_counter()
-        scores = dict(zip(flows, score_stack(list(flows.values()), [pairs[i][1] for i in flows]), strict=True))
+        scores = dict(
+            zip(flows, score_stack(list(flows.values()), [pairs[i][1] for i in flows]), strict=True)
+        )
         score = (time.perf_counter() - begun) / len(stack)
         for i, trial, outcome in zip(stack, members, trained, strict=True):
             if i in scores:

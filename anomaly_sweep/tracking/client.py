@@ -118,7 +118,9 @@ def local_artifacts(artifact_uri: str) -> Path | None:
         from urllib.parse import unquote, urlparse
 
         return Path(unquote(urlparse(artifact_uri).path))
-    return None if "://" in artifact_uri or artifact_uri.startswith("mlflow-artifacts:") else Path(artifact_uri)
+    return (
+        None if "://" in artifact_uri or artifact_uri.startswith("mlflow-artifacts:") else Path(artifact_uri)
+    )
 
 
 Rows = list[dict[str, Any]]

@@ -158,7 +158,9 @@ class Recorder:
         for row in rows:
             row["run_id"] = run_id
         now = timestamp()
-        values = {names.AUC_PREFIX + r["category"]: r["image_auroc"] for r in rows if r["image_auroc"] is not None}
+        values = {
+            names.AUC_PREFIX + r["category"]: r["image_auroc"] for r in rows if r["image_auroc"] is not None
+        }
         mean = mean_auc(rows)
         if mean is not None:
             values[names.AUC_MEAN] = mean
@@ -173,7 +175,8 @@ class Recorder:
         tags[names.TAG_FINGERPRINT] = fingerprint
         run_tags = [RunTag(key, value) for key, value in tags.items()]
         retrying(
-            lambda: self.client.log_batch(run_id, metrics=metrics, params=params, tags=run_tags), self.tracking.uri
+            lambda: self.client.log_batch(run_id, metrics=metrics, params=params, tags=run_tags),
+            self.tracking.uri,
         )
         self.finish(run_id, failed=mean is None)
         return run_id
@@ -246,7 +249,11 @@ class Recorder:
         while True:
             page = retrying(
                 lambda token=token: self.client.search_runs(
-                    [self.experiment], query, max_results=_PAGE, order_by=["start_time DESC"], page_token=token
+                    [self.experiment],
+                    query,
+                    max_results=_PAGE,
+                    order_by=["start_time DESC"],
+                    page_token=token,
                 ),
                 self.tracking.uri,
             )

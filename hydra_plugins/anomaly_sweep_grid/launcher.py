@@ -18,7 +18,9 @@ class GridLauncherConf:
     _target_: str = "hydra_plugins.anomaly_sweep_grid.launcher.GridLauncher"
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="grid", node=GridLauncherConf, provider="anomaly_sweep")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="grid", node=GridLauncherConf, provider="anomaly_sweep"
+)
 
 
 class GridLauncher(Launcher):
@@ -36,5 +38,3 @@ class GridLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return launch_grid(self.config, self.hydra_context.config_loader, job_overrides)
-
-

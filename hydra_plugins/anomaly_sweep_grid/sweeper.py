@@ -22,7 +22,9 @@ class GridSweeperConf:
     max_batch_size: int | None = None
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="anomaly_sweep")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="anomaly_sweep"
+)
 
 
 class GridSweeper(Sweeper):

@@ -123,7 +123,7 @@ def test_seeds_and_the_global_random_state() -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first, second, third = train_stack([x, x, x], [1, 1, 2], settings)
+    first, second, third = train_stack([x, x, x], [1, np.int64(1), 2**200], settings)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
     torch.manual_seed(2)

@@ -101,8 +101,8 @@ def _real(name: str, value: object, *, positive: bool) -> None:
         raise EstimatorError(f"flow: {name} must be a number {'>' if positive else '>='} 0, got {value!r}")
 
 
-#: Cheap enough for a whole grid, and no worse for it: on a few hundred feature vectors, and with DifferNet's
-#: learning rate, the AUROC of a flow rises for about 100 full-batch steps and falls after 200, by overfitting;
+#: Cheap enough for a whole grid, and no worse for it: on a few hundred feature vectors, with DifferNet's
+#: learning rate, AUROC rises for about 100 full-batch steps and falls after 200, by overfitting;
 #: wider networks overfit sooner.
 FAST = FlowSettings(blocks=4, coupling="glow", hidden="auto", hidden_layers=2, steps=100, learning_rate=2e-4)
 

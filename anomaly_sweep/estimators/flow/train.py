@@ -37,7 +37,7 @@ def train_stack(
     matrices : sequence of array_like, (n_i, d)
         Training data; `d` is common, ``n_i >= 2`` may differ.
     seeds : sequence of int
-        One for each matrix.
+        One for each matrix, taken modulo ``2**63``.
     settings : FlowSettings
     device : {"cpu", "cuda"} or "cuda:N"
         Where to train; the fitted flows stay there.
@@ -101,7 +101,7 @@ def _train(
     members: Sequence[_Member], shape: FlowShape, device: torch.device
 ) -> list[FittedFlow | EstimatorError]:
     settings = shape.settings
-    generators = [torch.Generator().manual_seed(member.seed) for member in members]
+    generators = [torch.Generator().manual_seed(int(member.seed) % 2**63) for member in members]
     initial = [initial_member(shape, generator) for generator in generators]
     parameters = [
         torch.stack(same).to(device).requires_grad_() for same in zip(*(p for p, _ in initial), strict=True)
