@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.labels import label_of
 
 POOLS = ("min", "max", "avg")
 ALL_LEVELS = "all"
 PRETRAINED, RANDOM = "pretrained", "random"
+#: What can be searched for -> the direction that is better.
+OBJECTIVES = {"auc": "maximize", "score_seconds": "minimize", "fit_seconds": "minimize"}
 
 
 def one_of(key: str, value: Any, allowed: Iterable[Any]) -> None:
@@ -186,11 +190,11 @@ class PcaModeConf:
 
     @property
     def label(self) -> str:
-        """``npca50``, ``pca12.5``, ``npca1[basis=variance]``, ``none``: exact whatever option it came from."""
+        """``npca50``, ``pca12.5``, ``npca1[basis=variance]``, ``none``: exact, from whatever option."""
         if self.mode == "none":
             return "none"
         suffix = "" if self.basis == "rank" else f"[basis={self.basis}]"
-        return f"{self.mode}{round(100 * self.rate, 6):g}{suffix}"
+        return f"{self.mode}{100 * self.rate:.10g}{suffix}"
 
 
 @dataclass
@@ -217,12 +221,18 @@ class RuntimeConf:
     on_error: str = "continue"
     #: Print the plan (what would be computed, what is there already) and stop.
     plan_only: bool = False
+    #: What a job returns to Hydra's sweeper: one number, or several as a tuple.
+    objectives: list[str] = field(default_factory=lambda: ["auc"])
 
     def __post_init__(self) -> None:
         in_range("runtime.batch_size", self.batch_size, 1)
         if self.workers is not None:
             in_range("runtime.workers", self.workers, 1)
         one_of("runtime.on_error", self.on_error, ("continue", "stop"))
+        if not self.objectives:
+            raise ConfigError(f"runtime.objectives is empty; choose from {', '.join(OBJECTIVES)}")
+        for objective in self.objectives:
+            one_of("runtime.objectives", objective, OBJECTIVES)
         if self.device != "auto" and self.device.split(":")[0] not in ("cpu", "cuda", "mps"):
             raise ConfigError(
                 f"runtime.device={self.device} is not allowed; allowed: auto, cpu, cuda, cuda:N, mps"
@@ -274,16 +284,19 @@ class Configuration:
         """Side of the square input in pixels."""
         return self.dataset.input_size or self.backbone.input_size
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
-        """The six choices as they are recorded."""
+        """The six choices as they are recorded: an option's name, with what differs from that option.
+
+        ``mvg``, ``knn1[aggregation=kth]``, ``npca12.5``. Weights and input size are recorded apart.
+        """
         return {
-            "backbone": self.backbone.name,
-            "layer": self.layer.name,
-            "pooling": self.pooling.name,
-            "augmentation": self.augmentation.name,
+            "backbone": label_of("backbone", self.backbone, apart=("weights", "weights_seed", "input_size")),
+            "layer": label_of("layer", self.layer),
+            "pooling": label_of("pooling", self.pooling),
+            "augmentation": label_of("augmentation", self.augmentation),
             "pca_mode": self.pca_mode.label,
-            "estimator": str(self.estimator["name"]),
+            "estimator": label_of("estimator", self.estimator),
         }
 
 
@@ -302,8 +315,12 @@ def parse_node(name: str, node: Any) -> Any:
                 raise ConfigError("estimator needs the keys name and _target_ (see conf/estimator/)")
             return value
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(NODE_TYPES[name]), node))
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{name}.{error.key} must be given: {name}.{error.key}=...") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{name}: {str(error).splitlines()[0]}") from error
+        key = error.full_key or name
+        where = key if key == name or key.startswith(f"{name}.") else f"{name}.{key}"
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
 def configuration_of(nodes: Mapping[str, Any]) -> Configuration:

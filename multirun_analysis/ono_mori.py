@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from multirun_analysis import table2
+from multirun_analysis.coverage import why_empty
 from multirun_analysis.pivot import PivotResult, mean_table
 from multirun_analysis.published import PAPER_BACKBONE, ono_mori
 from multirun_analysis.study import Study, choose_study, layer_order
 from multirun_analysis.table import Absent, Block, Cell, Row, Table, difference_block, mark_best
-from multirun_analysis.wording import GRID, absent, estimator_name, fixed
+from multirun_analysis.wording import GRID, POOLINGS, absent, estimator_name, fixed
 
-POOLINGS = ("min", "max", "avg", "min_max", "min_avg", "max_avg", "min_max_avg")
 AUGMENTATIONS = ("none", "noise", "standard")
 ESTIMATORS = ("mvg", "knn1")  # of the pooling and augmentation comparisons
 POOLING_SWEEP = "ono_mori_pooling"
@@ -46,6 +46,11 @@ def tables(
     study = choose_study(
         frame, dataset=dataset, backbone=backbone, weights=weights, input_size=input_size, layer=layer
     )
+    return tables_of(study)
+
+
+def tables_of(study: Study) -> list[Table | Absent]:
+    """`tables` of a study that is settled."""
     return [
         table2.one_layer(study),
         table2.all_layers(study),
@@ -65,6 +70,8 @@ def table3(study: Study) -> Table | Absent:
     where = study.where(**choices)
     by_category = mean_table(study.frame, "category", "layer", where)
     means = mean_table(study.frame, "estimator", "layer", where)
+    if reason := why_empty([by_category], len(study.categories)):
+        return Absent("table3", title, reason)
     published = ono_mori("table3")
     compared = study.backbone == PAPER_BACKBONE or set(layers) == {layer for _, layer in published}
 
@@ -105,6 +112,8 @@ def table4(study: Study) -> Table | Absent:
     if len(there) < 2:
         return absent("table4", title, "pooling", there, choices, POOLING_SWEEP)
     pivot = _of_estimators(study, "pooling", choices, POOLINGS)
+    if reason := why_empty([pivot], len(study.categories)):
+        return Absent("table4", title, reason)
     published = ono_mori("table4")
     ours = Block(
         "ours",
@@ -141,6 +150,8 @@ def augmentation(study: Study) -> Table | Absent:
         return absent("augmentation", title, "augmentation", there, choices, AUGMENTATION_SWEEP)
     columns = tuple(dict.fromkeys([*AUGMENTATIONS, *there]))
     pivot = _of_estimators(study, "augmentation", choices, columns)
+    if reason := why_empty([pivot], len(study.categories)):
+        return Absent("augmentation", title, reason)
     ours, differences, said = [], [], []
     for name in ESTIMATORS:
         values = [pivot.value(name, column) for column in columns]

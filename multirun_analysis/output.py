@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from multirun_analysis.render import RENDERERS
+from multirun_analysis.render import RENDERERS, latex_document
 from multirun_analysis.table import Absent, Table
+
+DOCUMENT = "document.tex"
 
 
 def write_tables(tables: Sequence[Table | Absent], folder: Path) -> list[str]:
@@ -24,4 +26,8 @@ def write_tables(tables: Sequence[Table | Absent], folder: Path) -> list[str]:
             lines.append(f"wrote {folder / table.name}.{{{','.join(s[1:] for s in RENDERERS)}}}")
         elif old := [str(path) for path in paths if path.exists()]:
             lines.append(f"not made now, from an earlier run: {', '.join(old)}")
+    made = [table for table in tables if isinstance(table, Table)]
+    if made:
+        (folder / DOCUMENT).write_text(latex_document(made), encoding="utf-8")
+        lines.append(f"wrote {folder / DOCUMENT} (all of them, to compile)")
     return lines

@@ -1,14 +1,14 @@
-"""A table as text, Markdown, LaTeX (booktabs) or CSV."""
+"""A table as text, Markdown, LaTeX (booktabs) or CSV; HTML is in `html`."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from multirun_analysis.table import Block, Cell, Table
+from multirun_analysis.html import to_html
+from multirun_analysis.table import MISSING, Block, Cell, Table, shown
 
-MISSING = "\N{EN DASH}"
 LATEX_SPECIALS = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -24,6 +24,14 @@ LATEX_SPECIALS = {
     ">": r"\textgreater{}",
     MISSING: "--",
 }
+DOCUMENT_HEAD = r"""\documentclass[a4paper]{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage[margin=15mm]{geometry}
+\usepackage{booktabs}
+\begin{document}
+\small
+"""
 
 
 def to_text(table: Table) -> str:
@@ -33,10 +41,14 @@ def to_text(table: Table) -> str:
     for block in table.blocks:
         grid += [(f"  {row.header}", [_plain(cell) for cell in row.cells]) for row in block.rows]
     head = max(len(header) for header, _ in grid)
+    texts = [table.is_text(column) for column in range(len(table.columns))]
     widths = [max(len(cells[i]) for _, cells in grid) for i in range(len(table.columns))]
 
     def line(header: str, cells: list[str]) -> str:
-        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        padded = [
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(cells, widths, texts, strict=True)
+        ]
         return "  ".join([header.ljust(head), *padded]).rstrip()
 
     rule = "-" * (head + sum(width + 2 for width in widths))
@@ -47,7 +59,8 @@ def to_text(table: Table) -> str:
             if row.rule_before:
                 lines.append("  " + "-" * (len(rule) - 2))
             lines.append(line(f"  {row.header}", [_plain(cell) for cell in row.cells]))
-    lines += [rule, f"* best as printed   {MISSING} missing", *table.notes]
+    marks = [f"* best as printed   {MISSING} missing"] if not all(texts) else []
+    lines += [rule, *marks, *table.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +68,7 @@ def to_markdown(table: Table) -> str:
     """A pipe table with its title, caption and notes."""
 
     def cell_text(cell: Cell) -> str:
-        text = _shown(cell)
+        text = _pipes(shown(cell))
         return f"**{text}**" if cell.bold else text
 
     def line(header: str, cells: list[str]) -> str:
@@ -76,13 +89,14 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A ``table`` environment for a document that loads booktabs."""
     width = 1 + len(table.columns)
+    columns = "".join("l" if table.is_text(column) else "r" for column in range(len(table.columns)))
     caption = " ".join(escape_latex(text) for text in (f"{table.title}.", *table.warnings, *table.caption))
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{l{columns}}}",
         r"\toprule",
         _latex_line([escape_latex(text) for text in (table.corner, *table.columns)]),
     ]
@@ -104,9 +118,17 @@ def to_csv(table: Table) -> str:
     writer.writerow(["block", table.corner, *table.columns])
     for block in table.blocks:
         for row in block.rows:
-            values = ["" if cell.blank or cell.value is None else repr(cell.value) for cell in row.cells]
-            writer.writerow([block.label, row.header, *values])
+            writer.writerow([block.label, row.header, *map(_exact, row.cells)])
     return out.getvalue()
+
+
+def latex_document(tables: Sequence[Table]) -> str:
+    """A document that compiles by itself, with each table on its page."""
+    bodies = [
+        r"\clearpage" + "\n" + to_latex(table).replace(r"\begin{table}", r"\begin{table}[p]")
+        for table in tables
+    ]
+    return DOCUMENT_HEAD + "\n".join(bodies) + "\\end{document}\n"
 
 
 #: Renderer by the suffix of the file it makes.
@@ -115,6 +137,7 @@ RENDERERS: Mapping[str, Callable[[Table], str]] = {
     ".md": to_markdown,
     ".tex": to_latex,
     ".csv": to_csv,
+    ".html": to_html,
 }
 
 
@@ -137,23 +160,24 @@ def _latex_line(cells: list[str]) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = _shown(cell)
-    if cell.printed is None:
+    text = shown(cell)
+    if cell.printed is None or cell.text is not None:
         return escape_latex(text)
     if cell.bold:
         return rf"\textbf{{{text}}}"
     return f"${text}$" if text[0] in "+-" else text
 
 
-def _shown(cell: Cell) -> str:
-    if cell.blank:
-        return ""
-    return MISSING if cell.printed is None else cell.printed
+def _exact(cell: Cell) -> str:
+    """The value with every digit, the words as they are; empty where there is nothing."""
+    if cell.text is not None:
+        return cell.text
+    return "" if cell.blank or cell.value is None else repr(cell.value)
 
 
 def _plain(cell: Cell) -> str:
     """The value with its mark, or the room of one, so that the digits stay in line."""
-    return _shown(cell) + ("*" if cell.bold else " ")
+    return shown(cell) + ("*" if cell.bold else " ")
 
 
 def _pipes(text: str) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from anomaly_sweep.tracking.names import STATUS_OK
+from multirun_analysis.coverage import RANDOM, coverage, provenance, random_weights
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.pivot import MISSING, PivotResult
+from multirun_analysis.pivot import PivotResult
 from multirun_analysis.published import PAPER_BACKBONE, is_mvtec_ad
-
-LISTED = 8  # of a long list, this many are named
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Study:
                 trials = trials[trials[name].eq(value).fillna(False).astype(bool)]
         return sorted(map(str, trials[column].dropna().unique()))
 
+    def works(self, column: str, **choices: str | None) -> list[str]:
+        """As `has`, of the trials that did not fail."""
+        ok = self.frame["status"].eq(STATUS_OK).fillna(False).astype(bool)
+        return replace(self, frame=self.frame[ok]).has(column, **choices)
+
     @property
     def is_paper_dataset(self) -> bool:
         """Whether the categories are those of the paper's Table 3."""
@@ -49,11 +53,7 @@ class Study:
 
     def warnings(self) -> tuple[str, ...]:
         """One line when the weights are random."""
-        if self.weights is None or not self.weights.startswith(RANDOM):
-            return ()
-        return (
-            f"WARNING: random weights ({self.weights}): these values say nothing about pretrained features.",
-        )
+        return random_weights(pd.DataFrame({"weights": [self.weights]}))
 
     def comparison(self) -> str:
         """What the published values are of, and whether ours are of the same."""
@@ -69,30 +69,11 @@ class Study:
 
     def provenance(self, pivots: Sequence[PivotResult]) -> str:
         """Where the values come from."""
-        trials = pd.concat([pivot.trials for pivot in pivots])
-        sweeps = sorted(trials["sweep"].dropna().unique()) or ["none (single runs)"]
-        return (
-            f"Data: sweep {', '.join(sweeps)}; {trials['run_id'].nunique()} runs; "
-            f"data set {self.dataset or 'not recorded'}; weights {self.weights or 'not recorded'}; "
-            f"input size {self.input_size or 'not recorded'}."
-        )
+        return provenance(pd.concat([pivot.trials for pivot in pivots]))
 
     def coverage(self, pivots: Sequence[PivotResult]) -> list[str]:
         """How many categories stand behind the cells, and which do not."""
-        holes = pd.concat([_named_holes(pivot) for pivot in pivots])
-        whole_cells = holes[holes["empty"]].drop_duplicates("cell")
-        partial = holes[~holes["empty"]]
-        total = len(self.categories)
-        complete = total - partial["category"].nunique()
-        lines = [f"Coverage: {complete} of {total} categories complete in the cells that were run."]
-        failed, missing = partial[partial["status"] != MISSING], partial[partial["status"] == MISSING]
-        if len(failed):
-            lines.append(f"Failed: {_listed(failed['category'] + ' at ' + failed['cell'] + failed['why'])}.")
-        if len(missing):
-            lines.append(f"Missing: {_listed(missing['category'] + ' at ' + missing['cell'])}.")
-        if len(whole_cells):
-            lines.append(f"Not run: {_listed(whole_cells['cell'])}.")
-        return lines
+        return coverage(pivots, len(self.categories))
 
 
 def choose_study(
@@ -134,6 +115,12 @@ def choose_study(
     )
 
 
+def backbones(frame: pd.DataFrame) -> list[str]:
+    """The backbones there are, the paper's first."""
+    there = map(str, frame["backbone"].dropna().unique())
+    return sorted(there, key=lambda name: (name != PAPER_BACKBONE, name))
+
+
 def layer_order(layer: str) -> tuple[int, int, str]:
     """Sort key: levels by number, then ``all``, then any other name."""
     match = re.fullmatch(r"level(\d+)", layer)
@@ -168,34 +155,6 @@ def _one(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:
     if len(there) > 1:
         raise AnalysisError(
             f"the trials have several values of {column}: choose one with {option}: {', '.join(there)}"
+            + (", or all" if column == "backbone" else "")
         )
     return there[0] if there else None
-
-
-def _named_holes(pivot: PivotResult) -> pd.DataFrame:
-    """The holes of a table with a name for the place, and whether all of its cell was never run."""
-    keys = [name for name in (pivot.rows, pivot.cols) if name != "category"]
-    averaged = [str(name) for name in pivot.holes if name not in (*keys, "category", "status", "reason")]
-    cells = _texts(pivot.holes, keys)
-    ran = set(_texts(pivot.trials, keys))
-    empty = [cell not in ran for cell in cells]
-    places = _texts(pivot.holes, keys + averaged)
-    return pd.DataFrame(
-        {
-            "category": pivot.holes["category"],
-            "status": pivot.holes["status"],
-            "why": [f" ({reason})" if reason else "" for reason in pivot.holes["reason"]],
-            "cell": [c if e else place for c, place, e in zip(cells, places, empty, strict=True)],
-            "empty": pd.Series(empty, dtype=bool),
-        }
-    )
-
-
-def _texts(frame: pd.DataFrame, columns: list[str]) -> list[str]:
-    return [" ".join(values) for values in zip(*(frame[name].astype(str) for name in columns), strict=True)]
-
-
-def _listed(values: pd.Series) -> str:
-    distinct = list(dict.fromkeys(values))
-    more = f", and {len(distinct) - LISTED} more" if len(distinct) > LISTED else ""
-    return ", ".join(distinct[:LISTED]) + more

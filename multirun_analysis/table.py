@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Cell:
-    """One value; None is a missing one. A blank cell is where the table has no place for a value."""
+    """One value, or words; None is a missing one. A blank cell has no place for a value."""
 
     value: float | None = None
     decimals: int = 3
     signed: bool = False
     bold: bool = False
     blank: bool = False
+    text: str | None = None
 
     @property
     def printed(self) -> str | None:
         """The value as it is printed, without any mark; None where there is none."""
+        if self.text is not None:
+            return self.text
         if self.blank or self.value is None:
             return None
         number = round(self.value, self.decimals) + 0.0  # no minus sign before a printed zero
@@ -27,6 +30,14 @@ class Cell:
 
 
 BLANK = Cell(blank=True)
+MISSING = "\N{EN DASH}"
+
+
+def shown(cell: Cell) -> str:
+    """The text of a cell: empty where blank, a dash where missing."""
+    if cell.blank:
+        return ""
+    return MISSING if cell.printed is None else cell.printed
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,10 @@ class Table:
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column holds words."""
+        return any(row.cells[column].text is not None for block in self.blocks for row in block.rows)
 
 
 @dataclass(frozen=True)

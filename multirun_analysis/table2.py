@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
+from multirun_analysis.coverage import why_empty
 from multirun_analysis.pivot import PivotResult, mean_table
 from multirun_analysis.published import ono_mori
 from multirun_analysis.study import Study, layer_order
@@ -32,17 +34,20 @@ def one_layer(study: Study) -> Table | Absent:
 
 def all_layers(study: Study) -> Table | Absent:
     """Table 2 with every value a mean over the backbone's layers."""
-    layers = sorted(study.has("layer", pooling="avg", augmentation="none"), key=layer_order)
+    there = sorted(study.has("layer", pooling="avg", augmentation="none"), key=layer_order)
+    layers = sorted(study.works("layer", pooling="avg", augmentation="none"), key=layer_order)
+    left_out = [layer for layer in there if layer not in layers]
     title = "Table 2 averaged over all layers (not in the paper): reduction and mean AUROC"
     if len(layers) < 2:
         return absent("table2_all_layers", title, "layer", layers, {"pooling": "avg"}, GRID)
+    without = f" Left out, every trial failed there: {', '.join(left_out)}." if left_out else ""
     return _table2(
         study,
         "table2_all_layers",
         title,
-        {},
+        {"layer": tuple(layers)},
         ["layer"],
-        f"Not in the paper: each value is the mean over the layers {', '.join(layers)}.",
+        f"Not in the paper: each value is the mean over the layers {', '.join(layers)}.{without}",
     )
 
 
@@ -50,17 +55,20 @@ def _table2(
     study: Study,
     name: str,
     title: str,
-    at: dict[str, str],
+    at: dict[str, Any],
     average_over: list[str],
     remark: str,
 ) -> Table | Absent:
-    choices = at | {"pooling": "avg", "augmentation": "none"}
+    settings = {"pooling": "avg", "augmentation": "none"}
+    choices = {key: value for key, value in at.items() if isinstance(value, str)} | settings
     modes = study.has("pca_mode", **choices)
     if len(modes) < 2:
         return absent(name, title, "pca_mode", modes, choices, GRID)
     pivot = mean_table(
-        study.frame, "pca_mode", "estimator", study.where(**choices), average_over=average_over
+        study.frame, "pca_mode", "estimator", study.where(**settings) | at, average_over=average_over
     )
+    if reason := why_empty([pivot], len(study.categories)):
+        return Absent(name, title, reason)
     rates = sorted({*PAPER_RATES, *(rate for _, rate in map(_reduction, modes) if rate is not None)})
     labels = list(dict.fromkeys([*FAMILIES.values(), *(row for row, _ in map(_reduction, modes) if row)]))
     values = _with_mean(pivot)

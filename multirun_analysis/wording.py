@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from multirun_analysis.study import Study
+from multirun_analysis.study import Study, layer_order
 from multirun_analysis.table import Absent
 
+POOLINGS = ("min", "max", "avg", "min_max", "min_avg", "max_avg", "min_max_avg")
 GRID = "ono_mori_grid"
 ORDER = ("layer", "pooling", "augmentation", "pca_mode", "estimator")
 
@@ -25,6 +28,25 @@ def estimator_order(estimator: str) -> tuple[int, int, str]:
     if match:
         return 1, int(match[1]), ""
     return {"mvg": 0, "flow": 2}.get(estimator, 3), 0, estimator
+
+
+def ordered(dimension: str, values: Iterable[Any]) -> list[Any]:
+    """The choices of a dimension in the order a reader expects."""
+    keys: dict[str, Callable[[Any], Any]] = {
+        "layer": layer_order,
+        "estimator": estimator_order,
+        "pca_mode": _reduction_order,
+        "pooling": lambda name: (name.count("_"), POOLINGS.index(name) if name in POOLINGS else 99, name),
+        "augmentation": lambda name: (name != "none", name),
+    }
+    return sorted(values, key=keys.get(dimension))
+
+
+def _reduction_order(mode: str) -> tuple[int, float, str]:
+    match = re.fullmatch(r"(pca|npca)(\d+(?:\.\d+)?)(.*)", mode)
+    if match is None:
+        return (0 if mode == "none" else 3), 0.0, mode
+    return (1 if match[1] == "pca" else 2), float(match[2]), match[3]
 
 
 def fixed(study: Study, **choices: str | None) -> str:

@@ -66,7 +66,8 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     unknown = [key for key in arguments if key not in parameters and not open_ended]
     if unknown:
         raise ConfigError(
-            f"estimator.{unknown[0]} is not an argument of {config['_target_']}; allowed: {', '.join(parameters)}"
+            f"estimator.{unknown[0]} is not an argument of {config['_target_']}; "
+            f"allowed: {', '.join(parameters)}"
         )
     for name in _SEED_NAMES:
         if name in parameters and arguments.get(name) is None:

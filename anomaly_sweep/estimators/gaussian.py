@@ -40,37 +40,45 @@ class MultivariateGaussian:
         Raises
         ------
         EstimatorError
-            If the covariance is singular (``empirical`` with n <= d, or features without variance).
+            If the covariance is singular to working precision (``empirical`` with n <= d, or features
+            without variance; two images in more than one dimension).
         """
         from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf
 
         model = {"ledoit_wolf": LedoitWolf, "oas": OAS, "empirical": EmpiricalCovariance}[self.shrinkage]
-        with (
-            warnings.catch_warnings()
-        ):  # scikit-learn warns of one row; the spectrum has refused that already
+        with warnings.catch_warnings():
+            # scikit-learn warns of one row; the spectrum has refused that already.
             warnings.simplefilter("ignore", UserWarning)
             fitted = model(store_precision=False).fit(X)
         self.mean_: NDArray[np.float64] = fitted.location_
         n, d = X.shape
+        covariance = fitted.covariance_
+        if self.shrinkage == "oas" and fitted.shrinkage_ < 0:
+            # Equal variances in all directions: OAS divides by a difference that is 0 but for rounding.
+            covariance = np.eye(d) * (X.var(axis=0).sum() / d)
         try:
-            self._cholesky = linalg.cholesky(fitted.covariance_, lower=True)
+            self._cholesky = linalg.cholesky(covariance, lower=True)
         except linalg.LinAlgError as error:
-            raise self._singular(n, d) from error
-        diagonal = np.diag(self._cholesky)
-        if (
-            diagonal.min() <= diagonal.max() * np.sqrt(np.finfo(np.float64).eps * d)
-            and self.shrinkage == "empirical"
-        ):
-            raise self._singular(n, d)
+            raise singular(self.shrinkage, n, d) from error
+        if is_singular(np.diag(self._cholesky) ** 2, d):
+            raise singular(self.shrinkage, n, d)
         return self
 
     def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mahalanobis distances (m,) of (m, d)."""
         white = linalg.solve_triangular(self._cholesky, (X - self.mean_).T, lower=True)
-        return np.sqrt(np.einsum("dm,dm->m", white, white))
+        distances: NDArray[np.float64] = np.sqrt(np.einsum("dm,dm->m", white, white))
+        return distances
 
-    def _singular(self, n: int, d: int) -> EstimatorError:
-        return EstimatorError(
-            f"the {self.shrinkage} covariance of {n} training images in {d} dimensions is singular; use "
-            "estimator.shrinkage=ledoit_wolf or a stronger reduction"
-        )
+
+def is_singular(variances: NDArray[np.float64], d: int) -> bool:
+    """Whether variances along the axes of d dimensions differ by more than a covariance's precision."""
+    return bool(variances.min() <= variances.max() * 16 * d * np.finfo(np.float64).eps)
+
+
+def singular(shrinkage: str, n: int, d: int) -> EstimatorError:
+    """The error of a covariance that cannot be inverted."""
+    return EstimatorError(
+        f"the {shrinkage} covariance of {n} training images in {d} dimensions is singular; use "
+        "estimator.shrinkage=ledoit_wolf or a stronger reduction"
+    )

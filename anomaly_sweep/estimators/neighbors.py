@@ -48,12 +48,26 @@ class NearestNeighborDistance:
             If k is above n.
         """
         if self.k > len(X):
-            raise EstimatorError(f"estimator.k={self.k} is above the number of training images, {len(X)}")
+            raise too_few(self.k, len(X))
         self._train = X
         return self
 
     def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distances (m,) of (m, d)."""
-        distances = cdist(X, self._train)
-        nearest = np.sort(np.partition(distances, self.k - 1, axis=1)[:, : self.k], axis=1)
-        return nearest.mean(axis=1) if self.aggregation == "mean" else nearest[:, -1]
+        return aggregate(nearest(cdist(X, self._train), self.k), self.k, self.aggregation)
+
+
+def nearest(distances: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """The k smallest of each row, (m, n) -> (m, k), in order."""
+    return np.sort(np.partition(distances, k - 1, axis=1)[:, :k], axis=1)
+
+
+def aggregate(ordered: NDArray[np.float64], k: int, aggregation: str) -> NDArray[np.float64]:
+    """Scores (m,) from at least k smallest distances in order, (m, >= k)."""
+    score: NDArray[np.float64] = ordered[:, :k].mean(axis=1) if aggregation == "mean" else ordered[:, k - 1]
+    return score
+
+
+def too_few(k: int, n: int) -> EstimatorError:
+    """The error of a k that n training images cannot serve."""
+    return EstimatorError(f"estimator.k={k} is above the number of training images, {n}")

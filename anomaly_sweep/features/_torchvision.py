@@ -8,37 +8,33 @@ timm nor this project calls them.
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-_SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
 
 
 @cache
 def ensure_torchvision_imports() -> Any:
-    """Declare the operator schemas that torchvision's fake kernels need, if its library will not load.
+    """Declare the operator schemas that torchvision's fake kernels need, if it does not import without.
 
     Call it before ``import timm``. Returns the ``torch.library.Library`` that owns the declarations (kept
     alive by the cache: dropping it would undeclare them), or None where nothing had to be declared.
     """
     import torch
 
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
         return None  # timm will say what is missing
-    for library in sorted(Path(spec.origin).parent.glob("_C*.so")):
-        try:
-            torch.ops.load_library(str(library))
-        except OSError:
-            break
-        return None
-    owner = torch.library.Library("torchvision", "FRAGMENT")
-    for name, schema in _SCHEMAS.items():
-        if not hasattr(torch.ops.torchvision, name):
-            owner.define(schema)
-    return owner
+    except RuntimeError as error:
+        if "nms" not in str(error):
+            raise
+        owner = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for schema in _SCHEMAS:
+            owner.define(schema)  # type: ignore[no-untyped-call]
+        return owner
+    return None

@@ -105,8 +105,8 @@ def _colour(image: Array, rng: np.random.Generator) -> Array:
     hsv = np.asarray(Image.fromarray(image).convert("HSV")).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + rng.integers(-14, 15)) % 256
     hsv[..., 1:] += rng.integers(-20, 21, size=2).astype(np.int16)
-    changed = Image.fromarray(hsv.clip(0, 255).astype(np.uint8), mode="HSV")
-    return np.asarray(changed.convert("RGB"))
+    planes = [Image.fromarray(hsv[..., c].clip(0, 255).astype(np.uint8)) for c in range(3)]
+    return np.asarray(Image.merge("HSV", planes).convert("RGB"))
 
 
 def _flip(image: Array, rng: np.random.Generator) -> Array:

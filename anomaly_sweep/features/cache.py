@@ -6,26 +6,24 @@ normalisation, augmentation), so an entry never needs to be invalidated, only pr
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from anomaly_sweep.errors import CacheError
+from anomaly_sweep.features.entries import Arrays, Damaged, read, read_about, to_bytes
 from anomaly_sweep.fingerprint import fingerprint
 
-Arrays = dict[str, NDArray[np.float32]]
 _SUFFIX = ".safetensors"
+_TEMPORARY = ".new-"
+_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -81,16 +79,22 @@ class FeatureCache:
         """The arrays and ""; or None and why a file that is there is no good ("" when there is none).
 
         A damaged file is removed, so that it is made again.
+
+        Raises
+        ------
+        CacheError
+            If a file is there but cannot be opened (no permission): it may be whole.
         """
         path = self.path_of(about)
         try:
-            arrays = _read(path)
+            arrays = read(path)
         except FileNotFoundError:
             return None, ""
-        except CacheError as error:
-            path.unlink(missing_ok=True)
+        except Damaged as error:
+            _remove(path)
             return None, str(error)
-        os.utime(path)  # last use, for pruning
+        with suppress(OSError):  # a cache that can only be read still serves
+            os.utime(path)  # last use, for pruning
         return arrays, ""
 
     def has(self, about: Mapping[str, Any]) -> bool:
@@ -105,90 +109,91 @@ class FeatureCache:
         CacheError
             If it cannot be written (disk full, no permission).
         """
-        from safetensors.numpy import save
-
         path = self.path_of(about)
-        metadata = {"about": json.dumps(dict(about), sort_keys=True), "digest": _digest(arrays)}
+        temporary: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as stream:
-                stream.write(save(arrays, metadata=metadata))
-            Path(stream.name).replace(path)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_TEMPORARY, delete=False) as stream:
+                temporary = Path(stream.name)
+                stream.write(to_bytes(about, arrays))
+            temporary.replace(path)
+            temporary = None
         except OSError as error:
             raise CacheError(
                 f"{path}: cannot be written ({error}); free space or set runtime.cache_dir"
             ) from error
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, most recently used first. Files whose header cannot be read have an empty ``about``."""
+        """All entries, most recently used first; one whose header cannot be read has an empty ``about``."""
         found = []
         for path in self.folder.glob(f"*/*{_SUFFIX}"):
-            stat = path.stat()
             try:
-                about = json.loads(_metadata(path)["about"])
-            except (CacheError, KeyError, ValueError):
-                about = {}
-            found.append(Entry(path, about, stat.st_size, stat.st_mtime))
+                stat = path.stat()
+                found.append(Entry(path, read_about(path), stat.st_size, stat.st_mtime))
+            except FileNotFoundError:  # another process has removed it
+                continue
         return iter(sorted(found, key=lambda entry: -entry.used))
 
     def verify(self) -> Iterator[tuple[Entry, str]]:
         """Each entry and what is wrong with it ("" for nothing)."""
         for entry in self.entries():
             try:
-                _read(entry.path)
-                misplaced = entry.path.stem != key_of(entry.about)
-                yield entry, "its name is not its content's key" if misplaced else ""
+                read(entry.path)
+            except FileNotFoundError:
+                continue
             except CacheError as error:
                 yield entry, str(error)
+                continue
+            misplaced = entry.path.stem != key_of(entry.about)
+            yield entry, f"{entry.path}: its name is not its content's key" if misplaced else ""
+
+    def prunable(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[Entry]:
+        """Entries unused for ``older_than`` seconds, and the longest unused beyond ``max_bytes`` in all.
+
+        With neither, everything.
+        """
+        now, total, found = time.time(), 0, []
+        for entry in self.entries():
+            total += entry.bytes
+            old = older_than is not None and now - entry.used > older_than
+            beyond = max_bytes is not None and total > max_bytes
+            if old or beyond or (older_than is None and max_bytes is None):
+                found.append(entry)
+        return found
+
+    def remove(self, entries: Iterable[Entry]) -> None:
+        """Remove entries, and what interrupted writes left behind.
+
+        Raises
+        ------
+        CacheError
+            If a file cannot be removed.
+        """
+        for entry in entries:
+            _remove(entry.path)
+        for stray in self.folder.glob(f"*/{_TEMPORARY}*"):
+            with suppress(FileNotFoundError):
+                if time.time() - stray.stat().st_mtime > _ABANDONED_SECONDS:  # else it is being written
+                    _remove(stray)
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[Entry]:
-        """Remove entries unused for ``older_than`` seconds, then the longest unused beyond ``max_bytes``.
+        """Remove what is `prunable`; returns it.
 
-        With neither, everything goes. Left-over temporary files go too. Returns what was removed.
+        Raises
+        ------
+        CacheError
+            If a file cannot be removed.
         """
-        for stray in self.folder.glob("*/.new-*"):
-            stray.unlink(missing_ok=True)
-        now, kept, removed = time.time(), 0, []
-        for entry in self.entries():
-            old = older_than is not None and now - entry.used > older_than
-            large = max_bytes is not None and kept + entry.bytes > max_bytes
-            if old or large or (older_than is None and max_bytes is None):
-                entry.path.unlink(missing_ok=True)
-                removed.append(entry)
-            else:
-                kept += entry.bytes
+        removed = self.prunable(older_than=older_than, max_bytes=max_bytes)
+        self.remove(removed)
         return removed
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    digest = blake2b(digest_size=16)
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
+def _remove(path: Path) -> None:
     try:
-        with safe_open(path, framework="np") as stream:
-            return stream.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CacheError(f"{path}: damaged ({error})") from error
-
-
-def _read(path: Path) -> Arrays:
-    """Arrays of a file whose bytes are those that were written."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    try:
-        arrays: Arrays = load(path.read_bytes())
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CacheError(f"{path}: damaged ({error})") from error
-    if _metadata(path).get("digest") != _digest(arrays):
-        raise CacheError(f"{path}: damaged (its content is not what was written)")
-    return arrays
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be removed ({error.strerror}); make its folder writable") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.config import AugmentationConf
 from anomaly_sweep.datasets import ImageRecord
-from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.features.augmentation import versions
 from anomaly_sweep.features.images import load_square
 from anomaly_sweep.features.network import Network
@@ -32,9 +32,18 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise AnomalySweepError(f"runtime.device={name}: no CUDA device is available; use runtime.device=cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"runtime.device={name} is no device; use auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    count = counts.get(device.type)
+    if count is not None and (device.index or 0) >= count:
+        raise AnomalySweepError(
+            f"runtime.device={name}: this machine has {count} {device.type} devices; use runtime.device=cpu"
+        )
     return device
 
 
@@ -73,6 +82,13 @@ def extract(
     -------
     dict
         level -> pool -> ndarray of shape (n, channels), float32, rows in the records' order.
+
+    Raises
+    ------
+    DatasetError
+        If an image cannot be read.
+    AnomalySweepError
+        If the device has not enough memory for one image.
     """
     mean = torch.tensor(network.backbone.mean, device=network.device).view(1, 3, 1, 1)
     std = torch.tensor(network.backbone.std, device=network.device).view(1, 3, 1, 1)
@@ -112,14 +128,19 @@ def _forward_or_halve(
     """Take one batch off the queue; on out-of-memory leave it there and return half the size."""
     try:
         forward(waiting[:batch_size])
-    except torch.OutOfMemoryError:
+    except torch.OutOfMemoryError as error:
         if batch_size == 1:
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return batch_size // 2
-    del waiting[:batch_size]
-    return batch_size
+            raise AnomalySweepError(
+                "the device has not enough memory for one image; use a smaller dataset.input_size, free "
+                "memory, or use runtime.device=cpu"
+            ) from error
+    else:
+        del waiting[:batch_size]
+        return batch_size
+    # Only here, outside the handler: the error's traceback held the batch's tensors.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return batch_size // 2
 
 
 def _in_order(

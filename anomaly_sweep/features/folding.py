@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 
 class FoldedNorm(nn.Module):
@@ -23,7 +28,7 @@ class FoldedNorm(nn.Module):
 
 
 def fold_batch_norm(model: nn.Module, probe: Tensor, keep: Collection[nn.Module] = ()) -> int:
-    """Fold each batch norm whose input is the untouched output of one convolution, in place.
+    """Fold each batch norm that is the only reader of one convolution's output, in place.
 
     Which pairs those are is read off one forward pass of ``probe`` (1, 3, h, w), so no module naming is
     assumed. Returns how many were folded. Equal to the original to float32 rounding.
@@ -31,49 +36,24 @@ def fold_batch_norm(model: nn.Module, probe: Tensor, keep: Collection[nn.Module]
     Parameters
     ----------
     keep : collection of nn.Module
-        Modules whose own output is read: a convolution among them is left as it is.
+        Modules whose own output is read: a convolution whose output it is stays as it is.
     """
-    producers: dict[int, nn.Conv2d] = {}
-    alive: list[Tensor] = []  # a freed tensor's id could come back
-    pairs: dict[nn.Module, nn.Conv2d] = {}
-    uses: dict[nn.Module, int] = {}
-
-    def after_conv(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
-        uses[module] = uses.get(module, 0) + 1
-        producers[id(output)] = module
-        alive.append(output)
-
-    def before_norm(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        uses[module] = uses.get(module, 0) + 1
-        conv = producers.get(id(inputs[0]))
-        if conv is not None:
-            pairs[module] = conv
-
-    hooks = []
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            hooks.append(module.register_forward_hook(after_conv))
-        elif isinstance(module, nn.BatchNorm2d):
-            hooks.append(module.register_forward_pre_hook(before_norm))
-    try:
-        with torch.inference_mode():
-            getattr(model, "forward_features", model)(probe)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
+    trace = _trace(model, probe, keep)
     names = {module: name for name, module in model.named_modules()}
+    kept = set(keep)
     folded = 0
-    for norm, conv in pairs.items():
-        assert isinstance(norm, nn.BatchNorm2d)
-        shared = uses[norm] > 1 or uses[conv] > 1 or list(pairs.values()).count(conv) > 1
-        if shared or conv in keep or norm.running_mean is None or norm.running_var is None:
+    for norm, output in trace.norm_inputs.items():
+        conv = trace.producers.get(output)
+        if conv is None or trace.calls[norm] > 1 or trace.calls[conv] > 1:
             continue
-        conv.weight, bias = fuse_conv_bn_weights(
+        # Read elsewhere too, or by a level; or the level is a part of the norm, which would go.
+        if trace.uses[output] > 1 or output in trace.read or kept & set(norm.children()):
+            continue
+        if norm.running_mean is None or norm.running_var is None:
+            continue
+        conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        conv.bias = bias
         conv.requires_grad_(False)
         # timm's BatchNormAct2d carries its activation.
         after = nn.Sequential(*(child for child in norm.children() if not isinstance(child, nn.Identity)))
@@ -82,3 +62,72 @@ def fold_batch_norm(model: nn.Module, probe: Tensor, keep: Collection[nn.Module]
         setattr(model.get_submodule(parent), leaf, FoldedNorm(after, own).eval())
         folded += 1
     return folded
+
+
+@dataclass
+class _Trace:
+    """One forward pass; tensors by their id, and kept alive so that no id comes twice."""
+
+    producers: dict[int, nn.Conv2d] = field(default_factory=dict)
+    norm_inputs: dict[nn.BatchNorm2d, int] = field(default_factory=dict)
+    calls: Counter[nn.Module] = field(default_factory=Counter)
+    uses: Counter[int] = field(default_factory=Counter)
+    read: set[int] = field(default_factory=set)
+    alive: list[Tensor] = field(default_factory=list)
+
+
+class _CountUses(TorchFunctionMode):
+    """Counts the operations that take each convolution's output and give a tensor."""
+
+    def __init__(self, trace: _Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(
+            isinstance(leaf, Tensor) for leaf in tree_leaves(result)
+        ):  # not a shape, a number of dimensions
+            taken = {id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+            self.trace.uses.update(taken & self.trace.producers.keys())
+        return result
+
+
+def _trace(model: nn.Module, probe: Tensor, keep: Collection[nn.Module]) -> _Trace:
+    from timm.layers.conv2d_same import Conv2dSame
+    from timm.layers.norm_act import BatchNormAct2d
+
+    # Exactly these: a subclass may compute something else (weight standardisation, say).
+    convs, norms = (nn.Conv2d, Conv2dSame), (nn.BatchNorm2d, BatchNormAct2d)
+    trace = _Trace()
+
+    def after_conv(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        trace.calls[module] += 1
+        trace.producers[id(output)] = module
+        trace.alive.append(output)
+
+    def before_norm(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.BatchNorm2d)
+        trace.calls[module] += 1
+        trace.norm_inputs[module] = id(inputs[0])
+        trace.alive.append(inputs[0])
+
+    def after_kept(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        trace.read.add(id(output))
+        trace.alive.append(output)
+
+    hooks = [module.register_forward_hook(after_conv) for module in model.modules() if type(module) in convs]
+    hooks += [
+        module.register_forward_pre_hook(before_norm) for module in model.modules() if type(module) in norms
+    ]
+    hooks += [module.register_forward_hook(after_kept) for module in keep]
+    try:
+        with torch.inference_mode(), _CountUses(trace):
+            getattr(model, "forward_features", model)(probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return trace

@@ -28,32 +28,56 @@ def _fast_png() -> Any:
     return io
 
 
-def _is_plain_rgb_png(path: Path) -> bool:
-    """8-bit RGB without transparency: the kind both decoders turn into the same pixels."""
+def _is_rgb_png(path: Path) -> bool:
+    """8-bit RGB: the kind both decoders turn into the same pixels."""
     with path.open("rb") as stream:
-        head = stream.read(33)
-    return head[:8] == _PNG_MAGIC and len(head) > 25 and head[24] == 8 and head[25] == 2
+        head = stream.read(26)
+    return head[:8] == _PNG_MAGIC and head[24:26] == bytes((8, 2))
 
 
 def decode(path: Path) -> Image.Image:
-    """An image file as RGB; grey, palette and 16-bit images are converted.
+    """An image file as RGB; grey, palette and 16-bit images are converted, transparency is dropped.
 
     Raises
     ------
     DatasetError
-        If the file is missing or is not a readable image.
+        If the file is missing, is not a readable image, or its intensities have no fixed range.
     """
     try:
-        fast = _fast_png()
-        if fast is not None and _is_plain_rgb_png(path):
-            return Image.fromarray(np.asarray(fast.read_image(str(path))))
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
-                deep = np.asarray(image).astype(np.float64)
-                return Image.fromarray((deep / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
+        fast = _decode_fast(path)
+        return _decode(path) if fast is None else fast
+    except DatasetError:
+        raise
     except Exception as error:  # decoders raise what they like on damaged bytes
         raise DatasetError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+
+
+def _decode_fast(path: Path) -> Image.Image | None:
+    fast = _fast_png()
+    if fast is None or not _is_rgb_png(path):
+        return None
+    try:
+        return Image.fromarray(np.asarray(fast.read_image(str(path))))
+    except (
+        Exception
+    ):  # stricter than Pillow, whose word is final: what is readable is the same on every machine
+        return None
+
+
+def _decode(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
+            deep = np.asarray(image).astype(np.float64)
+            if deep.min() < 0 or deep.max() > 65535:
+                raise _no_range(path, "32-bit integer")
+            return Image.fromarray((deep / 257).round().astype(np.uint8)).convert("RGB")
+        if image.mode == "F":
+            raise _no_range(path, "floating-point")
+        return image.convert("RGB")
+
+
+def _no_range(path: Path, kind: str) -> DatasetError:
+    return DatasetError(f"{path}: its {kind} intensities have no fixed range; convert it to 8 or 16 bits")
 
 
 def load_square(path: Path, size: int) -> NDArray[np.uint8]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from anomaly_sweep.config import PRETRAINED, RANDOM, BackboneConf
-from anomaly_sweep.errors import ConfigError, WeightsError
+from anomaly_sweep.config import BackboneConf
+from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.features import weights
-from anomaly_sweep.features._torchvision import ensure_torchvision_imports
+from anomaly_sweep.features.create import create
 from anomaly_sweep.features.folding import fold_batch_norm
 
 
@@ -39,19 +39,19 @@ class Network:
     def __init__(self, backbone: BackboneConf, device: torch.device) -> None:
         self.backbone = backbone
         self.device = device
-        self.model, self._lacking = _create(backbone)
+        self.model, self._lacking = create(backbone)
         self.model.eval().requires_grad_(False)
         modules = dict(self.model.named_modules())
         for level, node in backbone.levels.items():
-            if node not in modules:
+            if not node or node not in modules:
                 raise ConfigError(
                     f"backbone.levels.{level}={node}: {backbone.model} has no module of that name "
                     f"(top-level modules: {', '.join(name for name, _ in self.model.named_children())})"
                 )
         if device.type == "cpu":
             nodes = {modules[node] for node in backbone.levels.values()}
-            fold_batch_norm(self.model, self._probe().cpu(), keep=nodes)
-        self.model.to(device=device, memory_format=torch.channels_last)
+            fold_batch_norm(self.model, self._probe(), keep=nodes)
+        self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def unusable(self, levels: Iterable[str]) -> dict[str, str]:
         """Levels that the weights do not reach -> why (only a partial file has any)."""
@@ -89,13 +89,15 @@ class Network:
     def read(self, batch: Tensor, levels: Iterable[str], visit: Callable[[str, Tensor], None]) -> None:
         """One forward pass; ``visit(level, map)`` is called with each level's map (b, c, h, w), float32.
 
+        A module that the network calls several times is read the first time, whatever else is read.
+
         Raises
         ------
         ConfigError
             If a level's node does not give a map of that shape, or is not reached.
         """
         wanted = set(levels)
-        with self._hooks(wanted, visit) as seen:
+        with _full_precision(self.device), self._hooks(wanted, visit) as seen:
             try:
                 features = getattr(self.model, "forward_features", self.model)
                 features(batch)
@@ -114,11 +116,13 @@ class Network:
 
         def hook(level: str) -> Callable[[nn.Module, Any, Any], None]:
             def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                if level in seen:
+                    return
                 if not isinstance(output, Tensor) or output.ndim != 4:
                     found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                     raise ConfigError(
-                        f"backbone.levels.{level}={self.backbone.levels[level]} gives {found}, not a feature map "
-                        "(batch, channels, height, width)"
+                        f"backbone.levels.{level}={self.backbone.levels[level]} gives {found}, not a "
+                        "feature map (batch, channels, height, width); choose another module"
                     )
                 visit(level, output)
                 seen.add(level)
@@ -138,48 +142,11 @@ class Network:
                 handle.remove()
 
 
-def _create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
-    """The network with its weights, and the names of parameters the weights lack."""
-    ensure_torchvision_imports()
-    import timm
-
-    pretrained = backbone.weights == PRETRAINED
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(backbone.weights_seed)
-        try:
-            if pretrained and not timm.is_model_pretrained(backbone.model):
-                raise WeightsError(
-                    f"backbone.weights=pretrained: timm has no pretrained weights for {backbone.model}; give a "
-                    "file (backbone.weights=PATH) or ask for backbone.weights=random"
-                )
-            model = timm.create_model(backbone.model, pretrained=pretrained, **backbone.kwargs)
-        except (TypeError, RuntimeError) as error:
-            if pretrained and not isinstance(error, TypeError):
-                raise _unreachable(backbone, error) from error
-            raise ConfigError(
-                f"backbone {backbone.name}: timm cannot create {backbone.model}: {error}"
-            ) from error
-        except OSError as error:
-            raise _unreachable(backbone, error) from error
-        except Exception as error:
-            # The hub's client raises its own and its HTTP library's errors, which share no base class.
-            if pretrained and type(error).__module__.split(".")[0] in (
-                "huggingface_hub",
-                "httpx",
-                "requests",
-            ):
-                raise _unreachable(backbone, error) from error
-            raise
-    lacking: frozenset[str] = frozenset()
-    if backbone.weights not in (PRETRAINED, RANDOM):
-        lacking = weights.load_file_into(model, backbone)
-    return model, lacking
-
-
-def _unreachable(backbone: BackboneConf, error: Exception) -> WeightsError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return WeightsError(
-        f"backbone.weights=pretrained: the weights of {backbone.model} could not be had from timm's hub "
-        f"({first}). Connect to the internet once, give a file (backbone.weights=PATH), or ask for "
-        "backbone.weights=random"
+def _full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """float32 convolutions in float32: by default cuDNN rounds their inputs to TF32's 10-bit mantissas."""
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
     )
+    return flags

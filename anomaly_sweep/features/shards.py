@@ -6,10 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep.config import AugmentationConf, BackboneConf
 from anomaly_sweep.datasets import Category, FileIndex, manifest_digest
@@ -17,7 +14,14 @@ from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import excluded, passes_of
 from anomaly_sweep.features.cache import FeatureCache
 from anomaly_sweep.features.images import RESIZE
+from anomaly_sweep.features.matrices import Level, ShardFeatures
+from anomaly_sweep.features.networks import check_network, network_of
 from anomaly_sweep.features.weights import weights_identity
+
+if TYPE_CHECKING:
+    from anomaly_sweep.features.network import Network
+
+__all__ = ["Shard", "ShardFeatures", "cache_at", "check_network", "features_of"]
 
 log = logging.getLogger(__name__)
 
@@ -106,43 +110,6 @@ class Shard:
         ]
 
 
-@dataclass(frozen=True)
-class ShardFeatures:
-    """Features of a shard: ``train[level][pool]`` and ``test[level][pool]``, float32 (n, c).
-
-    ``unusable`` says why a level that was asked for is not among them.
-    """
-
-    train: dict[str, dict[str, NDArray[np.float32]]]
-    test: dict[str, dict[str, NDArray[np.float32]]]
-    unusable: dict[str, str]
-
-    def matrices(
-        self, levels: Sequence[str], pools: Sequence[str]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Train and test features, level by level and pool by pool joined by concatenation, float64.
-
-        Raises
-        ------
-        AnomalySweepError
-            If a level is unusable, or its features are not all finite.
-        """
-        for level in levels:
-            if level in self.unusable:
-                raise AnomalySweepError(self.unusable[level])
-        joined = []
-        for split, name in ((self.train, "training"), (self.test, "test")):
-            matrix = np.concatenate([split[lv][p] for lv in levels for p in pools], axis=1, dtype=np.float64)
-            bad = ~np.isfinite(matrix).all(axis=1)
-            if bad.any():
-                raise AnomalySweepError(
-                    f"the features of {int(bad.sum())} of {len(bad)} {name} images at {'+'.join(levels)} hold NaN "
-                    f"or infinity (first: image {int(np.flatnonzero(bad)[0])}); check the weights and normalisation"
-                )
-            joined.append(matrix)
-        return joined[0], joined[1]
-
-
 def features_of(
     shard: Shard,
     levels: Sequence[str],
@@ -161,7 +128,7 @@ def features_of(
         If an image cannot be read or no network can be made.
     """
     unusable: dict[str, str] = {}
-    splits: dict[str, dict[str, dict[str, NDArray[np.float32]]]] = {}
+    splits: dict[str, dict[str, Level]] = {}
     for split in ("train", "test"):
         found = _cached(shard, split, levels, cache)
         if len(found) < len(levels):
@@ -169,7 +136,7 @@ def features_of(
                 found |= _cached(shard, split, [lv for lv in levels if lv not in found], cache)
                 lacking = [level for level in levels if level not in found and level not in unusable]
                 if lacking:
-                    network = _network(shard.backbone, device)
+                    network = network_of(shard.backbone, device, shard.weights)
                     unusable |= network.unusable(lacking)
                     made = _extract(
                         network, shard, split, [lv for lv in lacking if lv not in unusable],
@@ -182,20 +149,7 @@ def features_of(
     return ShardFeatures(splits["train"], splits["test"], unusable)
 
 
-def check_network(backbone: BackboneConf, levels: Sequence[str], device: str) -> dict[str, str]:
-    """Make the network once, before long work starts; returns the levels its weights do not reach.
-
-    Raises
-    ------
-    ConfigError, WeightsError
-        If there is no such network or its weights cannot be had.
-    """
-    return _network(backbone, device).unusable(levels)
-
-
-def _cached(
-    shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache
-) -> dict[str, dict[str, NDArray[np.float32]]]:
+def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Level]:
     found = {}
     for level in levels:
         arrays, damage = cache.get(shard.about(split, level))
@@ -207,38 +161,30 @@ def _cached(
 
 
 def _extract(
-    network: Any, shard: Shard, split: str, levels: Sequence[str], **how: Any
-) -> dict[str, dict[str, NDArray[np.float32]]]:
+    network: Network, shard: Shard, split: str, levels: Sequence[str], **how: Any
+) -> dict[str, Level]:
     from anomaly_sweep.features.extract import extract
 
     if not levels:
         return {}
     records = shard.category.train if split == "train" else shard.category.test
+    if not records:
+        raise DatasetError(
+            f"{shard.category.name}: there are no {split} images; add some or leave the category out"
+        )
     made = extract(
         network, records, levels, input_size=shard.input_size, category=shard.category.name,
         augmentation=shard.augmentation if split == "train" else None, **how,
     )  # fmt: skip
     expected = shard.n_train if split == "train" else len(records)
     for level, pools in made.items():
-        if any(len(rows) != expected for rows in pools.values()):
-            raise DatasetError(f"{shard.category.name}: {level} gave {len(pools)} rows for {expected} images")
+        for name, rows in pools.items():
+            if len(rows) != expected:
+                raise AnomalySweepError(
+                    f"{shard.category.name}: {level} gave {len(rows)} rows of {name} features for {expected} "
+                    f"{split} images; its node ({shard.backbone.levels[level]}) must give one map an image"
+                )
     return made
-
-
-_networks: dict[str, Any] = {}
-
-
-def _network(backbone: BackboneConf, device: str) -> Any:
-    """The network, kept for the shards to come; one at a time stays in memory."""
-    from anomaly_sweep.features.extract import resolve_device
-    from anomaly_sweep.features.network import Network
-    from anomaly_sweep.fingerprint import fingerprint
-
-    key = fingerprint(backbone, device)
-    if key not in _networks:
-        _networks.clear()
-        _networks[key] = Network(backbone, resolve_device(device))
-    return _networks[key]
 
 
 def cache_at(folder: str) -> FeatureCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 _DIGEST_SHOWN = 8
+_SETTLED_NS = 2_000_000_000
+_digests: dict[tuple[str, int, int], str] = {}
 
 
 def weights_label(backbone: BackboneConf) -> str:
@@ -31,17 +34,23 @@ def weights_label(backbone: BackboneConf) -> str:
     if backbone.weights == RANDOM:
         return f"random:seed{backbone.weights_seed}"
     path = _weight_file(backbone)
-    return f"file:{path.name}@{file_digest(path)[:_DIGEST_SHOWN]}"
+    return f"file:{path.name}@{_digest(path)[:_DIGEST_SHOWN]}"
 
 
 def weights_identity(backbone: BackboneConf) -> dict[str, str]:
-    """What a cache key says of the weights: equal exactly when the parameters are."""
+    """What a cache key says of the weights: equal exactly when the parameters are.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are a file that is not there or cannot be read.
+    """
     if backbone.weights == RANDOM:  # the initialisation belongs to the libraries' versions
         libraries = " ".join(f"{name}=={version(name)}" for name in ("torch", "timm"))
         return {"weights": f"random:seed{backbone.weights_seed} {libraries}"}
     if backbone.weights == PRETRAINED:
         return {"weights": f"pretrained:{backbone.model}"}
-    return {"weights": f"file:{file_digest(_weight_file(backbone))}"}
+    return {"weights": f"file:{_digest(_weight_file(backbone))}"}
 
 
 def is_random(label: str) -> bool:
@@ -53,10 +62,27 @@ def _weight_file(backbone: BackboneConf) -> Path:
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"backbone.weights={backbone.weights}: no such file (for {backbone.name}). Give pretrained, random, "
-            "or the path of a .safetensors or .pth file"
+            f"backbone.weights={backbone.weights}: no such file (for {backbone.name}). Give pretrained, "
+            "random, or the path of a .safetensors or .pth file"
         )
     return path
+
+
+def _digest(path: Path) -> str:
+    """Content hash, remembered: every shard asks for it. Not of a file so young that it may yet change
+    within one tick of its time stamp.
+    """
+    try:
+        stat = path.stat()
+        key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+        if key not in _digests:
+            digest = file_digest(path)
+            if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
+                return digest
+            _digests[key] = digest
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); make it readable") from error
+    return _digests[key]
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -76,17 +102,19 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         try:
             state: Any = load_file(path)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
+            raise WeightsError(
+                f"{path}: cannot be read as safetensors ({error}); get the file again"
+            ) from error
     elif path.suffix in (".pth", ".pt", ".bin"):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise WeightsError(
-                f"{path}: holds pickled objects other than tensors and is not loaded, since loading could run "
-                "code. Save its state_dict() alone, best as .safetensors"
+                f"{path}: is damaged, or holds pickled objects other than tensors; it is not loaded, since "
+                "loading could run code. Save the network's state_dict() alone, best as .safetensors"
             ) from error
-        except (RuntimeError, OSError, EOFError, ValueError) as error:
-            raise WeightsError(f"{path}: cannot be read ({error})") from error
+        except Exception as error:  # damaged bytes make the unpickler raise anything
+            raise WeightsError(f"{path}: cannot be read ({error or type(error).__name__})") from error
     else:
         raise WeightsError(f"{path}: weights must be a .safetensors or .pth file")
     for wrapper in ("state_dict", "model", "model_state_dict"):
@@ -117,7 +145,10 @@ def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[
     if unknown or wrong:
         found = _some([*(f"{name} is not in the network" for name in unknown), *wrong])
         raise WeightsError(f"{path} does not fit {backbone.model}: {found}")
-    model.load_state_dict(state, strict=False)
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # quantised or sparse tensors
+        raise WeightsError(f"{path} does not fit {backbone.model}: {error}") from error
     return frozenset(name for name in set(own) - set(state) if not name.endswith("num_batches_tracked"))
 
 
@@ -125,7 +156,7 @@ def missing_message(backbone: BackboneConf, level: str, missing: Iterable[str]) 
     """Why a level cannot be had from a partial file."""
     return (
         f"{backbone.weights}: {level} of {backbone.name} needs parameters the file lacks: "
-        f"{_some(sorted(missing))}. Choose a level above them or complete weights"
+        f"{_some(sorted(missing))}. Choose a shallower level or complete weights"
     )
 
 

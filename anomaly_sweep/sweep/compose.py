@@ -8,13 +8,16 @@ Hydra composes every job.
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep.config import NODE_TYPES, Configuration, configuration_of, parse_node
 
@@ -23,42 +26,55 @@ log = logging.getLogger(__name__)
 Compose = Callable[[list[str]], DictConfig]
 _NODES = (*NODE_TYPES, "estimator")
 _REFERENCE = re.compile(r"\$\{\s*([\w.]+)\s*(:?)")
-
-
-def compose_all(job_overrides: Sequence[Sequence[str]], compose: Compose) -> list[dict[str, Any]]:
-    """Parsed nodes (see ``config.parse_node``) of every job.
-
-    Parameters
-    ----------
-    job_overrides : sequence of sequences of str
-        Each job's Hydra overrides.
-    compose : callable
-        Hydra's own composition of one list of overrides.
-
-    Returns
-    -------
-    list of dict
-        Node name -> parsed node. Jobs with the same setting of a node share the object.
-
-    Raises
-    ------
-    ConfigError
-        For a value that is not allowed.
-    """
-    if not job_overrides:
-        return []
-    shared = _Shared(list(job_overrides[0]), compose)
-    try:
-        return [shared.job(list(overrides)) for overrides in job_overrides]
-    except _NotSeparableError as reason:
-        log.info("composing each of %d jobs by itself: %s", len(job_overrides), reason)
-        configs = (compose(list(overrides)) for overrides in job_overrides)
-        return [{name: parse_node(name, cfg[name]) for name in _NODES} for cfg in configs]
+#: Resolvers that read nothing of the config.
+_OUTSIDE = ("oc.env", "oc.decode", "now")
 
 
 def configurations_of(nodes: Sequence[dict[str, Any]]) -> list[Configuration]:
     """The configuration of each job."""
     return [configuration_of(job) for job in nodes]
+
+
+class Composer:
+    """Parsed nodes of jobs, composing each distinct setting of a node once.
+
+    Parameters
+    ----------
+    compose : callable
+        Hydra's own composition of one list of overrides.
+    """
+
+    def __init__(self, compose: Compose) -> None:
+        self._compose = compose
+        self._shared: _Shared | None = None
+        self._separable = True
+
+    def jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Node name -> parsed node (see ``config.parse_node``), for each job.
+
+        Jobs with the same setting of a node share the object.
+
+        Raises
+        ------
+        ConfigError
+            For a value that is not allowed.
+        hydra.errors.HydraException
+            For what Hydra cannot compose.
+        """
+        return [self.job(overrides) for overrides in job_overrides]
+
+    def job(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The nodes of one job, as :meth:`jobs`."""
+        if self._separable:
+            try:
+                if self._shared is None:
+                    self._shared = _Shared(list(overrides), self._compose)
+                return self._shared.job(list(overrides))
+            except _NotSeparableError as reason:
+                log.info("composing each job by itself: %s", reason)
+                self._separable = False
+        config = self._compose(list(overrides))
+        return {name: parse_node(name, config[name]) for name in _NODES}
 
 
 class _NotSeparableError(Exception):
@@ -76,6 +92,7 @@ class _Shared:
         for name, node in self._plain.items():
             _check_references(name, node)
         self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in _NODES}
+        self._composed: dict[tuple[str, tuple[str, ...]], DictConfig] = {}
 
     def job(self, overrides: list[str]) -> dict[str, Any]:
         split = self._split(overrides)
@@ -86,11 +103,31 @@ class _Shared:
         for name in _NODES:
             key = (name, split.get(name, ()))
             if key not in self._parsed:
-                self._parsed[key] = self._compose_node(name, key[1])
+                self._parsed[key] = self._node(name, key[1])
             nodes[name] = self._parsed[key]
         return nodes
 
-    def _compose_node(self, name: str, overrides: tuple[str, ...]) -> Any:
+    def _node(self, name: str, overrides: tuple[str, ...]) -> Any:
+        """A node, with plain changes of its settings made on what the rest composes to."""
+        changes = [o for o in overrides if "." in o.split("=")[0]]
+        rest = tuple(o for o in overrides if o not in changes)
+        parsed = [self._parser.parse_override(o) for o in changes]
+        if all(o.type is OverrideType.CHANGE and o.package is None for o in parsed):
+            config = copy.deepcopy(self._compose_node(name, rest))
+            try:
+                for override in parsed:
+                    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            except OmegaConfBaseException:
+                pass  # let Hydra explain it
+            else:
+                _check_references(name, _plain(config)[name])
+                return parse_node(name, config[name])
+        return parse_node(name, self._compose_node(name, overrides)[name])
+
+    def _compose_node(self, name: str, overrides: tuple[str, ...]) -> DictConfig:
+        """A config of this node alone."""
+        if (name, overrides) in self._composed:
+            return self._composed[name, overrides]
         others = [o for node, own in self._base.items() if node != name for o in own]
         config = self._compose([*others, *overrides])
         plain = _plain(config)
@@ -98,7 +135,10 @@ class _Shared:
             if other != name and plain.get(other) != self._plain[other]:
                 raise _NotSeparableError(f"{' '.join(overrides)} changes {other} too")
         _check_references(name, plain[name])
-        return parse_node(name, config[name])
+        alone = OmegaConf.masked_copy(config, [name])
+        OmegaConf.set_struct(alone, True)
+        self._composed[name, overrides] = alone
+        return alone
 
     def _split(self, overrides: list[str]) -> dict[str, tuple[str, ...]]:
         """Overrides by the node they are about."""
@@ -130,5 +170,7 @@ def _check_references(name: str, node: Any) -> None:
             _check_references(name, value)
     elif isinstance(node, str):
         for reference, resolver in _REFERENCE.findall(node):
-            if not resolver and reference.split(".")[0] != name:
+            if resolver and reference in _OUTSIDE:
+                continue
+            if resolver or reference.split(".")[0] != name:
                 raise _NotSeparableError(f"{name} refers to {reference}")

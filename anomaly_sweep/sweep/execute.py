@@ -43,6 +43,8 @@ def execute(works: Sequence[ShardWork], runtime: RuntimeConf, tick: Tick) -> Ite
     when there is little to do. A shard whose process dies is tried once more by itself; if that dies too
     its trials fail, saying so.
     """
+    if not works:
+        return
     workers = min(worker_count(runtime), len(works))
     cache = cache_at(runtime.cache_dir)
     all_cached = all(not work.shard.missing(cache, work.levels()) for work in works)

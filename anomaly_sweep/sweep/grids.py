@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,21 +44,22 @@ def expand(
         For a continuous sweep (``interval``), which has no grid.
     """
     given = _choices(parser.parse_overrides(list(arguments)))
-    common = _choices(parser.parse_overrides(_as_overrides(params)))
+    common = _choices(parser.parse_overrides(as_overrides(params)))
     jobs: dict[tuple[str, ...], None] = {}
     for grid in grids or [{}]:
-        own = _choices(parser.parse_overrides(_as_overrides(grid)))
+        own = _choices(parser.parse_overrides(as_overrides(grid)))
         for job in itertools.product(*{**own, **common, **given}.values()):
-            jobs.setdefault(tuple(sorted(job, key=_groups_first)))
+            jobs.setdefault(tuple(ordered(job)))
     return [list(job) for job in jobs]
 
 
-def _groups_first(override: str) -> bool:
-    """Hydra applies overrides in order: ``knn1`` must be chosen before ``estimator.k`` is set."""
-    return "." in override.split("=")[0]
+def ordered(job: Iterable[str]) -> list[str]:
+    """A job's overrides, groups before settings, as Hydra applies them; equal jobs become equal lists."""
+    return sorted(job, key=lambda override: "." in override.split("=")[0])
 
 
-def _as_overrides(params: Mapping[str, Any]) -> list[str]:
+def as_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Config entries (key -> value, list of values or sweep) as overrides."""
     return [f"{key}={_sweep(value)}" for key, value in params.items()]
 
 
@@ -80,6 +81,7 @@ def _choices(overrides: Sequence[Override]) -> Choices:
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             raise ConfigError(
-                f"{key}: the grid sweeper takes lists, choice() and range(); intervals need a search sweeper"
+                f"{key}: the grid sweeper takes lists, choice() and range(); "
+                "intervals need hydra/sweeper=optuna"
             )
     return choices

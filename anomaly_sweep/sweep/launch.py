@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +19,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from anomaly_sweep.config import parse
-from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.config import RuntimeConf, parse
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.sweep import grids, session
-from anomaly_sweep.sweep.compose import compose_all, configurations_of
+from anomaly_sweep.sweep.compose import Composer, configurations_of
 
 if TYPE_CHECKING:
-    from anomaly_sweep.sweep.run import Outcome
+    from anomaly_sweep.sweep.recording import Outcome, Parent
 
 log = logging.getLogger(__name__)
 
@@ -47,23 +50,32 @@ class SweepFailedError(CompactHydraException):
         return self.message
 
 
-def run_job(cfg: DictConfig) -> float:
-    """One configuration: Hydra's task function, under any launcher. Returns its mean AUC.
+def run_job(cfg: DictConfig) -> float | tuple[float, ...]:
+    """One configuration: Hydra's task function, under any launcher.
+
+    Returns
+    -------
+    float or tuple of float
+        What ``runtime.objectives`` asks for: the mean AUC, or as many numbers as it names.
 
     Raises
     ------
     SweepFailedError
         If a trial failed (after everything has been recorded), or nothing could be done.
     """
-    from anomaly_sweep.sweep.run import Parent, run_configurations
+    from anomaly_sweep.sweep.recording import Parent
+    from anomaly_sweep.sweep.run import describe_configurations, run_configurations
     from anomaly_sweep.sweep.show import show_outcome
 
     hydra = HydraConfig.get()
     try:
         configuration, tracking, runtime = parse(cfg)
+        if runtime.plan_only:
+            print(describe_configurations([configuration], runtime))
+            return float("nan")
         parent = None
         if hydra.mode == RunMode.MULTIRUN:
-            parent = session.of_folder(Path(hydra.sweep.dir))
+            parent = session.current(Path(hydra.sweep.dir))
         (outcome,) = run_configurations(
             [configuration], tracking, runtime, parent or Parent(Path(hydra.runtime.output_dir).name)
         )
@@ -71,41 +83,120 @@ def run_job(cfg: DictConfig) -> float:
         raise SweepFailedError(f"error: {error}") from None
     if hydra.mode == RunMode.RUN:
         show_outcome(outcome)
-    if outcome.mean_auc is None:
-        raise _failed(outcome)
-    return outcome.mean_auc
+    return _objectives(outcome, runtime)
 
 
 def launch_grid(
-    config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]]
+    config: DictConfig, composer: Composer, job_overrides: Sequence[Sequence[str]]
 ) -> list[JobReturn]:
-    """All jobs of a sweep as one computation."""
-    from anomaly_sweep.sweep.run import Parent, run_configurations
+    """All jobs of a sweep as one computation.
+
+    Under a sweeper that starts no parent run (Hydra's own), each call is a sweep of its own.
+    """
+    from anomaly_sweep.sweep.run import run_configurations
 
     folder = Path(str(config.hydra.sweep.dir))
     try:
-        jobs = compose_all(job_overrides, lambda overrides: loader.load_sweep_config(config, overrides))
-        parent = session.of_folder(folder) or session.start(config, job_overrides)
-        outcomes = run_configurations(
-            configurations_of(jobs),
-            jobs[0]["tracking"],
-            jobs[0]["runtime"],
-            Parent(parent.name, parent.run_id),
-        )
+        jobs = composer.jobs(job_overrides)
+        _same_for_all(jobs)
+        runtime: RuntimeConf = jobs[0]["runtime"]
+        configurations = configurations_of(jobs)
+        parent = session.current(folder)
+        if parent is not None:
+            outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, parent)
+        else:
+            with open_sweep(config, job_overrides) as sweep:
+                outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, sweep.parent)
+                sweep.failed = any(outcome.mean_auc is None for outcome in outcomes)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None
     returns = []
     for overrides, outcome in zip(job_overrides, outcomes, strict=True):
         job = JobReturn()
         job.overrides, job.working_dir, job.task_name = list(overrides), str(folder), config.hydra.job.name
-        if outcome.mean_auc is None:
-            job.status = JobStatus.FAILED
-            job.return_value = _failed(outcome)
-        else:
-            job.status = JobStatus.COMPLETED
-            job.return_value = outcome.mean_auc
+        try:
+            job.return_value, job.status = _objectives(outcome, runtime), JobStatus.COMPLETED
+        except SweepFailedError as error:
+            job.return_value, job.status = error, JobStatus.FAILED
         returns.append(job)
     return returns
+
+
+def _same_for_all(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """How a sweep runs and where it is recorded is one choice for all its jobs."""
+    for name in ("tracking", "runtime"):
+        for job in jobs:
+            if job[name] is not jobs[0][name] and job[name] != jobs[0][name]:
+                raise ConfigError(
+                    f"{name} differs between jobs, but hydra/launcher=grid runs them together; give {name}.* "
+                    "one value, or use hydra/launcher=basic"
+                )
+
+
+def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) -> Composer:
+    """The launcher's composer where it has one, so that nothing is composed twice."""
+    own = getattr(launcher, "composer", None)
+    if isinstance(own, Composer):
+        return own
+    return Composer(lambda overrides: loader.load_sweep_config(config, overrides))
+
+
+def check_all(nodes: Sequence[dict[str, Any]]) -> None:
+    """What is wrong between nodes, or with an estimator's arguments, told before anything starts."""
+    from anomaly_sweep.estimators.build import check
+
+    configurations_of(nodes)
+    for estimator in {id(job["estimator"]): job["estimator"] for job in nodes}.values():
+        check(estimator)
+
+
+def describe_sweep(nodes: Sequence[dict[str, Any]]) -> str:
+    """The plan of a sweep in words (``runtime.plan_only``)."""
+    from anomaly_sweep.sweep.run import describe_configurations
+
+    return describe_configurations(configurations_of(nodes), nodes[0]["runtime"])
+
+
+@dataclass
+class OpenSweep:
+    """A sweep in progress: its parent run and what has failed so far."""
+
+    parent: Parent
+    bad: list[JobReturn] = field(default_factory=list)
+    failed: bool = True
+
+    def add(self, returns: Sequence[JobReturn]) -> None:
+        """Count what a launcher returned."""
+        self.bad.extend(job for job in returns if job.status != JobStatus.COMPLETED)
+
+    def check(self, total: int) -> None:
+        """Raise SweepFailedError if a job failed."""
+        if self.bad:
+            reasons = [reason for job in self.bad for reason in failure_reasons(job)]
+            raise SweepFailedError(
+                f"{len(self.bad)} of {total} configurations have failed trials; everything else is recorded. "
+                f"Launching the same sweep again does only what failed.\n{_grouped(reasons)}",
+                reasons,
+            )
+
+
+@contextmanager
+def open_sweep(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Iterator[OpenSweep]:
+    """A sweep's parent run and folder; the run is ended whatever happens.
+
+    Parameters
+    ----------
+    jobs : sequence of sequences of str
+        What identifies the sweep beside the config it starts from (see ``session.start``).
+    """
+    folder = Path(str(config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    sweep = OpenSweep(session.start(config, jobs))
+    try:
+        yield sweep
+    finally:
+        session.finish(config, sweep.parent, failed=sweep.failed)
 
 
 def sweep_grid(
@@ -125,33 +216,40 @@ def sweep_grid(
     SweepFailedError
         If a trial failed: after all others are done and recorded.
     """
-    folder = Path(str(config.hydra.sweep.dir))
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
     try:
         jobs = grids.expand(grids_, params, arguments, OverridesParser.create(config_loader=loader))
-        parent = session.start(config, jobs)
+        # Composed before anything starts, so that a wrong value leaves nothing behind.
+        nodes = composer_of(config, launcher, loader).jobs(jobs)
+        if config.runtime.plan_only:
+            print(describe_sweep(nodes))
+            return []
+        check_all(nodes)
+        if hasattr(launcher, "composer"):
+            _same_for_all(nodes)
+        returns: list[Sequence[JobReturn]] = []
+        with open_sweep(config, jobs) as sweep:
+            step = max_batch_size or len(jobs)
+            for start in range(0, len(jobs), step):
+                returns.append(launcher.launch(jobs[start : start + step], initial_job_idx=start))
+                sweep.add(returns[-1])
+            sweep.failed = bool(sweep.bad)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None
-    returns: list[Sequence[JobReturn]] = []
-    failed = True
-    try:
-        step = max_batch_size or len(jobs)
-        for start in range(0, len(jobs), step):
-            returns.append(launcher.launch(jobs[start : start + step], initial_job_idx=start))
-        bad = [job for batch in returns for job in batch if job.status != JobStatus.COMPLETED]
-        failed = bool(bad)
-    finally:
-        session.finish(config, parent, failed=failed)
-    log.info("sweep %s: %d configurations, %d with failures", parent.name, len(jobs), len(bad))
-    if bad:
-        reasons = [reason for job in bad for reason in _reasons(job)]
-        raise SweepFailedError(
-            f"{len(bad)} of {len(jobs)} configurations have failed trials; everything else is recorded. Launching the "
-            f"same sweep again does only what failed.\n{_grouped(reasons)}",
-            reasons,
-        )
+    log.info("sweep %s: %d configurations, %d with failures", sweep.parent.name, len(jobs), len(sweep.bad))
+    sweep.check(len(jobs))
     return returns
+
+
+def _objectives(outcome: Outcome, runtime: RuntimeConf) -> float | tuple[float, ...]:
+    """What a sweeper wants to know of an outcome; SweepFailedError if there is no mean AUC."""
+    mean = outcome.mean_auc
+    if mean is None:
+        raise _failed(outcome)
+    values = [
+        mean if name == "auc" else math.fsum(row[name] or 0.0 for row in outcome.rows)
+        for name in runtime.objectives
+    ]
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def _failed(outcome: Outcome) -> SweepFailedError:
@@ -161,7 +259,8 @@ def _failed(outcome: Outcome) -> SweepFailedError:
     )
 
 
-def _reasons(job: JobReturn) -> Sequence[str]:
+def failure_reasons(job: JobReturn) -> Sequence[str]:
+    """Why a job failed: ``where: reason`` for each of its failed trials."""
     error = job._return_value
     if isinstance(error, SweepFailedError) and error.reasons:
         return error.reasons

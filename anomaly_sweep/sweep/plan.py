@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anomaly_sweep.config import Configuration, DatasetConf
 from anomaly_sweep.datasets import Category, FileIndex, list_categories, read_category
-from anomaly_sweep.errors import AnomalySweepError, DatasetError, WeightsError
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import excluded
 from anomaly_sweep.features.shards import Shard
 from anomaly_sweep.features.weights import weights_label
@@ -72,72 +72,98 @@ def make_plan(configurations: Sequence[Configuration], index: FileIndex) -> Plan
     What is wrong with one category or one backbone's weights makes holes (``failed``) there; what makes
     everything impossible is raised.
 
+    Parameters
+    ----------
+    index : FileIndex
+        Remembers the contents of files.
+
     Raises
     ------
     DatasetError
         If a data set's root is missing or has none of the categories.
+    WeightsError
+        If a weight file is not there.
     ConfigError
         If a configuration names something that is not there.
     """
-    plan = Plan(list(configurations), [], [], [], {})
-    datasets: dict[str, dict[str, Category | str]] = {}
-    weights: dict[str, str] = {}
-    works: dict[tuple[str, ...], ShardWork] = {}
-    broken: dict[tuple[str, ...], str] = {}
-    prints: dict[tuple[str, ...], str] = {}
+    planner = _Planner(index)
     for configuration in configurations:
-        dataset_key = fingerprint(configuration.dataset)
-        if dataset_key not in datasets:
-            datasets[dataset_key] = open_dataset(configuration.dataset)
-        backbone = configuration.backbone
-        backbone_key = fingerprint(backbone)
-        if backbone_key not in weights:
-            weights[backbone_key] = weights_label(backbone)
-        plan.weights.append(weights[backbone_key])
+        planner.add(configuration)
+    planner.plan.works = list(planner.works.values())
+    return planner.plan
+
+
+class _Planner:
+    """Puts a plan together; each distinct data set, backbone, shard and set of features is looked at once."""
+
+    def __init__(self, index: FileIndex) -> None:
+        self.plan = Plan([], [], [], [], {})
+        self.works: dict[tuple[str, ...], ShardWork] = {}
+        self._index = index
+        self._datasets: dict[str, dict[str, Category | str]] = {}
+        self._weights: dict[str, str] = {}
+        self._broken: dict[tuple[str, ...], str] = {}
+        self._features: dict[tuple[str, ...], str] = {}
+
+    def add(self, configuration: Configuration) -> None:
+        """Plan one configuration's trials."""
+        dataset, backbone = fingerprint(configuration.dataset), fingerprint(configuration.backbone)
+        if dataset not in self._datasets:
+            self._datasets[dataset] = open_dataset(configuration.dataset)
+        if backbone not in self._weights:
+            self._weights[backbone] = weights_label(configuration.backbone)
         excluded(configuration.augmentation, "*")  # a wrong name is told now
-        levels = configuration.layer.of(backbone)
+        levels = configuration.layer.of(configuration.backbone)
         settings = settings_fingerprint(configuration)
-        shard_base = (
-            dataset_key,
-            backbone_key,
-            str(configuration.input_size),
-            fingerprint(configuration.augmentation),
-        )
-        cell: dict[str, str] = {}
-        for name, category in datasets[dataset_key].items():
-            key = (name, *shard_base)
-            if key not in works and key not in broken:
-                try:
-                    if isinstance(category, str):
-                        raise DatasetError(category)
-                    works[key] = ShardWork(
-                        Shard.of(
-                            category, backbone, configuration.input_size, configuration.augmentation, index
-                        )
-                    )
-                except (DatasetError, WeightsError) as error:
-                    broken[key] = str(error)
-            feature_key = (*key, *levels)
-            if feature_key not in prints:
-                features = (
-                    fingerprint(key) if key in broken else features_fingerprint(works[key].shard, levels)
-                )
-                prints[feature_key] = features
-            print_ = fingerprint(prints[feature_key], settings)
-            cell[name] = print_
-            if key in broken:
-                plan.failed[print_] = TrialResult.failed(print_, broken[key])
-            elif print_ not in works[key].trials:
-                works[key].trials[print_] = Trial(
+        shard = (dataset, backbone, str(configuration.input_size), fingerprint(configuration.augmentation))
+        cell = {}
+        for name, category in self._datasets[dataset].items():
+            key = (*shard, name)
+            self._make_work(key, configuration, category)
+            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings)
+            if key in self._broken:
+                self.plan.failed[print_] = TrialResult.failed(print_, self._broken[key])
+            elif print_ not in self.works[key].trials:
+                self.works[key].trials[print_] = Trial(
                     print_,
                     levels,
                     tuple(configuration.pooling.kinds),
                     configuration.pca_mode,
                     dict(configuration.estimator),
                 )
-        plan.cells.append(cell)
-    plan.works = list(works.values())
-    return plan
+        self.plan.configurations.append(configuration)
+        self.plan.weights.append(self._weights[backbone])
+        self.plan.cells.append(cell)
+
+    def _make_work(
+        self, key: tuple[str, ...], configuration: Configuration, category: Category | str
+    ) -> None:
+        if key in self.works or key in self._broken:
+            return
+        if isinstance(category, str):
+            self._broken[key] = category
+            return
+        try:
+            shard = Shard.of(
+                category,
+                configuration.backbone,
+                configuration.input_size,
+                configuration.augmentation,
+                self._index,
+            )
+        except DatasetError as error:
+            self._broken[key] = str(error)
+        else:
+            self.works[key] = ShardWork(shard)
+
+    def _features_of(self, key: tuple[str, ...], levels: tuple[str, ...]) -> str:
+        if (*key, *levels) not in self._features:
+            self._features[*key, *levels] = (
+                fingerprint(key, levels)
+                if key in self._broken
+                else features_fingerprint(self.works[key].shard, levels)
+            )
+        return self._features[*key, *levels]
 
 
 def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from anomaly_sweep.config import Configuration, RuntimeConf, TrackingConf
@@ -14,46 +12,16 @@ from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import AnomalySweepError, CacheError
 from anomaly_sweep.estimators.build import check
 from anomaly_sweep.features.shards import cache_at, check_network
-from anomaly_sweep.features.weights import is_random
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.execute import execute
 from anomaly_sweep.sweep.plan import Plan, ShardWork, make_plan
 from anomaly_sweep.sweep.progress import Progress
+from anomaly_sweep.sweep.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.results import ResultStore
 from anomaly_sweep.sweep.trials import TrialResult
-from anomaly_sweep.tracking.client import Rows
-from anomaly_sweep.tracking.recorder import Recorder, mean_auc
+from anomaly_sweep.tracking.recorder import Recorder
 
 log = logging.getLogger(__name__)
-
-RANDOM_WARNING = "random weights: these numbers say nothing about ImageNet features"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one configuration: its rows of the long table (one a category) and its run."""
-
-    configuration: Configuration
-    rows: Rows
-    run_id: str | None
-
-    @property
-    def mean_auc(self) -> float | None:
-        """Mean AUROC over the categories; None unless every trial succeeded."""
-        return mean_auc(self.rows)
-
-    @property
-    def failures(self) -> list[str]:
-        """A line for each failed trial."""
-        return [f"{row['category']}: {row['reason']}" for row in self.rows if row["image_auroc"] is None]
-
-
-@dataclass(frozen=True)
-class Parent:
-    """The sweep that configurations are recorded under; ``run_id`` None for a run on its own."""
-
-    name: str
-    run_id: str | None = None
 
 
 def run_configurations(
@@ -73,21 +41,9 @@ def run_configurations(
         For what makes the whole sweep impossible (nothing to read, weights that cannot be had, a tracking
         store that cannot be written), before long work starts. A single trial's failure is in its row.
     """
-    checked: set[str] = set()
-    for configuration in configurations:
-        key = fingerprint(dict(configuration.estimator))
-        if key not in checked:
-            check(configuration.estimator)
-            checked.add(key)
-    folder = _cache_folder(runtime)
-    plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
-    store = ResultStore(folder / "results.sqlite")
-    known = dict(plan.failed)
-    if runtime.resume:
-        known |= {p: result for p, result in store.get(plan.fingerprints).items() if result.ok}
-    works = _to_do(plan, known)
+    plan, works, known, store = _prepare(configurations, runtime)
     log.info(
-        "%d configurations, %d trials: %d to compute in %d shards, %d known",
+        "configurations: %d, trials: %d (%d to compute in %d shards, %d known)",
         len(plan.configurations),
         len(plan.fingerprints),
         sum(len(work.trials) for work in works),
@@ -96,7 +52,7 @@ def run_configurations(
     )
     known |= _check_networks(works, runtime, everything=len(known) == len(plan.failed))
     works = _to_do(plan, known)
-    recording = _Recording(plan, Recorder(tracking), parent, known)
+    recording = Recording(plan, Recorder(tracking), parent, known)
     recording.record_complete()
     with Progress(sum(len(work.trials) for work in works)) as progress:
         for outcome in execute(works, runtime, progress.tick):
@@ -109,6 +65,39 @@ def run_configurations(
                 break
     recording.record_complete(all_of_them=True)
     return recording.outcomes()
+
+
+def describe_configurations(configurations: Sequence[Configuration], runtime: RuntimeConf) -> str:
+    """The plan of configurations in words (``runtime.plan_only``); nothing is computed or recorded.
+
+    Raises
+    ------
+    AnomalySweepError
+        As :func:`run_configurations`, for what can be known without making a network.
+    """
+    from anomaly_sweep.sweep.describe import describe
+
+    plan, works, _, _ = _prepare(configurations, runtime)
+    return describe(plan, works, runtime)
+
+
+def _prepare(
+    configurations: Sequence[Configuration], runtime: RuntimeConf
+) -> tuple[Plan, list[ShardWork], dict[str, TrialResult], ResultStore]:
+    """The plan, the work left to do, the results known, and where results are kept."""
+    checked: set[str] = set()
+    for configuration in configurations:
+        key = fingerprint(dict(configuration.estimator))
+        if key not in checked:
+            check(configuration.estimator)
+            checked.add(key)
+    folder = _cache_folder(runtime)
+    plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
+    store = ResultStore(folder / "results.sqlite")
+    known = dict(plan.failed)
+    if runtime.resume:
+        known |= {p: result for p, result in store.get(plan.fingerprints).items() if result.ok}
+    return plan, _to_do(plan, known), known, store
 
 
 def _cache_folder(runtime: RuntimeConf) -> Path:
@@ -151,89 +140,3 @@ def _check_networks(
     if failed and everything and len(failed) == sum(len(work.trials) for work in works):
         raise AnomalySweepError(next(iter(failed.values())).reason)
     return failed
-
-
-class _Recording:
-    """Records configurations once all their trials are known."""
-
-    def __init__(self, plan: Plan, recorder: Recorder, parent: Parent, known: dict[str, TrialResult]) -> None:
-        self.plan = plan
-        self.recorder = recorder
-        self.parent = parent
-        self.known = known
-        self._runs: dict[int, str] = {}
-        self._earlier = {} if parent.run_id is None else recorder.recorded(parent.run_id)
-        self._open = list(range(len(plan.configurations)))
-        self._final: dict[int, Rows] = {}
-
-    def record_complete(self, *, all_of_them: bool = False) -> None:
-        """Record every configuration that is complete (or, at the end, all that are left)."""
-        left = []
-        for index in self._open:
-            if all_of_them or all(print_ in self.known for print_ in self.plan.cells[index].values()):
-                self._record(index)
-            else:
-                left.append(index)
-        self._open = left
-
-    def _record(self, index: int) -> None:
-        rows = self._rows(index)
-        failed = any(row["image_auroc"] is None for row in rows)
-        print_ = self.plan.configuration_fingerprint(index)
-        earlier = self._earlier.get(print_)
-        if earlier is not None:
-            run_id, status = earlier
-            if status == "FINISHED" or failed:  # there already, or no better than before
-                for row in rows:
-                    row["run_id"] = run_id
-                self._done(index, rows, run_id)
-                return
-            self.recorder.drop(run_id)
-        configuration, weights = self.plan.configurations[index], self.plan.weights[index]
-        run_id = self.recorder.record_configuration(
-            labels=configuration.labels,
-            context={
-                "dataset": configuration.dataset.name,
-                "weights": weights,
-                "input_size": str(configuration.input_size),
-            },
-            rows=rows,
-            fingerprint=print_,
-            sweep=self.parent.name,
-            parent=self.parent.run_id,
-            config=dataclasses.asdict(configuration),
-            warning=RANDOM_WARNING if is_random(weights) else None,
-        )
-        self._done(index, rows, run_id)
-
-    def _done(self, index: int, rows: Rows, run_id: str) -> None:
-        self._final[index] = rows
-        self._runs[index] = run_id
-
-    def _rows(self, index: int) -> Rows:
-        configuration = self.plan.configurations[index]
-        rows: Rows = []
-        for category, print_ in self.plan.cells[index].items():
-            result = self.known.get(
-                print_, TrialResult.failed(print_, "not run: the sweep stopped before it")
-            )
-            rows.append(
-                {
-                    "sweep": self.parent.name,
-                    "run_id": "",
-                    "dataset": configuration.dataset.name,
-                    "category": category,
-                    "weights": self.plan.weights[index],
-                    "input_size": configuration.input_size,
-                    **configuration.labels,
-                    **dataclasses.asdict(result),
-                }
-            )
-        return rows
-
-    def outcomes(self) -> list[Outcome]:
-        """In the order of the configurations."""
-        return [
-            Outcome(configuration, self._final[i], self._runs[i])
-            for i, configuration in enumerate(self.plan.configurations)
-        ]

@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from anomaly_sweep.config import NODE_TYPES, RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.run import Parent
+from anomaly_sweep.sweep.recording import Parent
 from anomaly_sweep.tracking.client import Rows
 from anomaly_sweep.tracking.recorder import Recorder
 
@@ -40,24 +42,56 @@ def start(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Parent:
     """
     tracking: TrackingConf = parse_node("tracking", config.tracking)
     runtime: RuntimeConf = parse_node("runtime", config.runtime)
+    identity = sweep_identity(config, jobs)
+    if runtime.resume:
+        _hold(identity, Path(runtime.cache_dir).expanduser())
     recorder = Recorder(tracking)
     command = " ".join(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
     name = f"{_short_name(config)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     run_id = recorder.start_sweep(
         name,
-        sweep_identity(config, jobs),
+        identity,
         f"`anomaly-sweep -m {command}`\n\n{len(jobs)} configurations",
         resume=runtime.resume,
     )
+    recorder.drop_unfinished(run_id)
     parent = Parent(recorder.sweep_name(run_id), run_id)
     folder = Path(str(config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _FILE).write_text(json.dumps({"name": parent.name, "run_id": parent.run_id}))
+    _started[:] = [parent]
     return parent
 
 
-def of_folder(folder: Path) -> Parent | None:
-    """The sweep that was started in a sweep folder."""
+_started: list[Parent] = []
+_held: list[FileLock] = []
+
+
+def _hold(identity: str, cache_dir: Path) -> None:
+    """Hold a sweep until this process ends: two must not write the same one.
+
+    Raises
+    ------
+    TrackingError
+        If another process has it.
+    """
+    folder = cache_dir / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"sweep-{identity}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise TrackingError(
+            "the same sweep is running already (another process holds "
+            f"{lock.lock_file}); wait for it, or change something about this one"
+        ) from error
+    _held.append(lock)
+
+
+def current(folder: Path) -> Parent | None:
+    """The sweep this process started, or (in a launcher's worker) the one started in a sweep folder."""
+    if _started:
+        return _started[0]
     path = folder / _FILE
     return Parent(**json.loads(path.read_text())) if path.is_file() else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anomaly_sweep.sweep.run import Outcome
+from anomaly_sweep.sweep.recording import Outcome
 
 
 def show_outcome(outcome: Outcome) -> None:
@@ -25,7 +25,7 @@ def show_outcome(outcome: Outcome) -> None:
         )
     mean = outcome.mean_auc
     table.add_section()
-    table.add_row("mean", "–" if mean is None else f"{mean:.4f}")
+    table.add_row("mean", "-" if mean is None else f"{mean:.4f}")
     console = Console()
     console.print(table)
     console.print(

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock
 
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.tracking.view import VIEW_TAG, saved_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,6 +24,7 @@ T = TypeVar("T")
 
 _SQLITE = "sqlite:///"
 _TRIES = 6
+_BUSY_SECONDS = 30.0
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -40,30 +45,35 @@ def open_client(tracking: TrackingConf) -> tuple[MlflowClient, str]:
     """
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.db_migrations"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
     path = sqlite_path(tracking.uri)
     if path is not None:
         _prepare(path, tracking.uri)
+        # MLflow makes the tables of a new file without a lock of its own: two sweeps must not both.
+        with FileLock(f"{path}.lock"):
+            return retrying(lambda: _connect(tracking), tracking.uri)
+    return retrying(lambda: _connect(tracking), tracking.uri)
 
-    def connect() -> tuple[MlflowClient, str]:
-        client = MlflowClient(tracking_uri=tracking.uri)
-        experiment = client.get_experiment_by_name(tracking.experiment)
-        if experiment is None:
-            location = None
-            if tracking.artifacts is not None:
-                location = tracking.artifacts
-                if "://" not in location:
-                    location = Path(location).absolute().as_uri()
-            return client, str(client.create_experiment(tracking.experiment, artifact_location=location))
-        if experiment.lifecycle_stage == "deleted":
-            raise TrackingError(
-                f"the experiment {tracking.experiment} of {tracking.uri} is deleted; restore it "
-                f"(mlflow experiments restore -x {experiment.experiment_id}) or set tracking.experiment"
-            )
-        return client, str(experiment.experiment_id)
 
-    return retrying(connect, tracking.uri)
+def _connect(tracking: TrackingConf) -> tuple[MlflowClient, str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.uri)
+    experiment = client.get_experiment_by_name(tracking.experiment)
+    if experiment is None:
+        location = tracking.artifacts
+        if location is not None and "://" not in location:
+            location = Path(location).absolute().as_uri()
+        made = str(client.create_experiment(tracking.experiment, artifact_location=location))
+        client.set_experiment_tag(made, VIEW_TAG, saved_view())
+        return client, made
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"the experiment {tracking.experiment} of {tracking.uri} is deleted; restore it "
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or set tracking.experiment"
+        )
+    if experiment.tags.get(VIEW_TAG) != saved_view():
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
+    return client, str(experiment.experiment_id)
 
 
 def retrying(action: Callable[[], T], uri: str) -> T:
@@ -96,14 +106,14 @@ def retrying(action: Callable[[], T], uri: str) -> T:
 def _prepare(path: Path, uri: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=30)) as db:
+        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("BEGIN IMMEDIATE")  # fails here, before long work, if the file cannot be written
             db.rollback()
     except (OSError, sqlite3.Error) as error:
         raise TrackingError(
-            f"the tracking store {uri} cannot be written ({error}); free the file, check its permissions, or set "
-            "tracking.uri"
+            f"the tracking store {uri} cannot be written ({error}); free the file, check its permissions, "
+            "or set tracking.uri"
         ) from error
 
 
@@ -115,12 +125,8 @@ def timestamp() -> int:
 def local_artifacts(artifact_uri: str) -> Path | None:
     """The folder of a run's artifacts when it is on this machine's disk."""
     if artifact_uri.startswith("file:"):
-        from urllib.parse import unquote, urlparse
-
         return Path(unquote(urlparse(artifact_uri).path))
-    return (
-        None if "://" in artifact_uri or artifact_uri.startswith("mlflow-artifacts:") else Path(artifact_uri)
-    )
+    return None if urlparse(artifact_uri).scheme else Path(artifact_uri)
 
 
 Rows = list[dict[str, Any]]

@@ -7,7 +7,7 @@ import math
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +50,12 @@ def per_class_note(rows: Rows, headline: str) -> str:
     """The per-class table as Markdown, which the run's page in the UI draws."""
     lines = [headline, "", "| category | image AUROC | train | test | note |", "|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda r: r["category"]):
-        auc = "–" if row["image_auroc"] is None else f"{row['image_auroc']:.4f}"
+        auc = "-" if row["image_auroc"] is None else f"{row['image_auroc']:.4f}"
         sizes = [str(row[key]) if row[key] is not None else "" for key in ("n_train", "n_test")]
         reason = str(row["reason"]).replace("|", "\\|").replace("\n", " ")
         lines.append(f"| {row['category']} | {auc} | {sizes[0]} | {sizes[1]} | {reason} |")
     mean = mean_auc(rows)
-    shown = f"{mean:.4f}" if mean is not None else "– (a mean needs every category)"
+    shown = f"{mean:.4f}" if mean is not None else "- (a mean needs every category)"
     lines.append(f"| **mean** | **{shown}** | | | |")
     return "\n".join(lines)
 
@@ -88,7 +88,8 @@ class Recorder:
         """The sweep's parent run: the latest one of the same identity when resuming, else a new one."""
         if resume:
             earlier = self._search(
-                f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}' and tags.`{names.TAG_FINGERPRINT}` = '{identity}'"
+                f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}' "
+                f"and tags.`{names.TAG_FINGERPRINT}` = '{identity}'"
             )
             if earlier:
                 run_id = str(earlier[0].info.run_id)
@@ -109,13 +110,19 @@ class Recorder:
         return str(run.data.tags[names.TAG_SWEEP])
 
     def recorded(self, parent: str) -> dict[str, tuple[str, str]]:
-        """Configuration fingerprint -> (run id, status) of a sweep's child runs."""
+        """Configuration fingerprint -> (run id, status) of a sweep's child runs that were ended."""
         found: dict[str, tuple[str, str]] = {}
         for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"):
             print_ = run.data.tags.get(names.TAG_FINGERPRINT)
-            if print_ is not None:
+            if print_ is not None and run.info.status != "RUNNING":
                 found.setdefault(print_, (str(run.info.run_id), str(run.info.status)))
         return found
+
+    def drop_unfinished(self, parent: str) -> None:
+        """Take back child runs that a killed process had begun to write."""
+        for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"):
+            if run.info.status == "RUNNING":
+                self.drop(str(run.info.run_id))
 
     def drop(self, run_id: str) -> None:
         """Take back a run that is being replaced (MLflow keeps it as deleted)."""
@@ -133,20 +140,21 @@ class Recorder:
         config: Mapping[str, Any],
         warning: str | None,
     ) -> str:
-        """Write one configuration as one run: params, metrics and tags in one batch, then the tables.
+        """Write one configuration as one run. It is ended last: one left running was never finished.
 
         Parameters
         ----------
         rows : list of dict
             One per category, keys as ``names.TRIAL_COLUMNS`` (``run_id`` is filled in here).
         """
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric, Param
 
         headline = " · ".join(labels[group] for group in names.GROUPS)
         note = per_class_note(rows, headline if warning is None else f"{headline}\n\n**{warning}**")
         tags = {
             **common_tags(),
             names.TAG_KIND: names.KIND_CONFIGURATION,
+            names.TAG_FINGERPRINT: fingerprint,
             names.TAG_SWEEP: sweep,
             names.TAG_NOTE: note,
         }
@@ -154,7 +162,7 @@ class Recorder:
             tags[names.TAG_WARNING] = warning
         if parent is not None:
             tags[names.TAG_PARENT] = parent
-        run_id = self._create(headline, {names.TAG_KIND: names.KIND_CONFIGURATION})
+        run_id = self._create(headline, tags)
         for row in rows:
             row["run_id"] = run_id
         now = timestamp()
@@ -169,15 +177,9 @@ class Recorder:
             values[total] = math.fsum(row[total] or 0.0 for row in rows)
         metrics = [Metric(key, float(value), now, 0) for key, value in values.items()]
         params = [Param(key, value) for key, value in {**labels, **context}.items()]
-        # The fingerprint marks a run as complete, so it comes last.
         self.log_json(run_id, names.PER_CLASS_TABLE, rows)
         self.log_json(run_id, "config.json", config)
-        tags[names.TAG_FINGERPRINT] = fingerprint
-        run_tags = [RunTag(key, value) for key, value in tags.items()]
-        retrying(
-            lambda: self.client.log_batch(run_id, metrics=metrics, params=params, tags=run_tags),
-            self.tracking.uri,
-        )
+        retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
         self.finish(run_id, failed=mean is None)
         return run_id
 
@@ -247,16 +249,15 @@ class Recorder:
         runs: list[Run] = []
         token = None
         while True:
-            page = retrying(
-                lambda token=token: self.client.search_runs(
-                    [self.experiment],
-                    query,
-                    max_results=_PAGE,
-                    order_by=["start_time DESC"],
-                    page_token=token,
-                ),
-                self.tracking.uri,
+            search = partial(
+                self.client.search_runs,
+                [self.experiment],
+                query,
+                max_results=_PAGE,
+                order_by=["start_time DESC"],
+                page_token=token,
             )
+            page = retrying(search, self.tracking.uri)
             for run in page:
                 self._uris[str(run.info.run_id)] = str(run.info.artifact_uri)
             runs.extend(page)

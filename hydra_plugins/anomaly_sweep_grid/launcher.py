@@ -1,14 +1,18 @@
 """``hydra/launcher=grid``: the whole sweep as one computation. Imported at every start: keep it light."""
-# (No "from __future__ import annotations" here: Hydra loads plugins in a way that dataclasses cannot then read.)
+# (No "from __future__ import annotations": Hydra loads plugins in a way that dataclasses cannot then read.)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from anomaly_sweep.sweep.compose import Composer
 
 
 @dataclass
@@ -26,15 +30,20 @@ ConfigStore.instance().store(
 class GridLauncher(Launcher):
     """Gets every job of the sweep at once, plans and executes them together."""
 
+    composer: "Composer"
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over."""
-        self.config = config
-        self.hydra_context = hydra_context
+        """Keep what Hydra hands over, and one composer for all batches."""
+        from anomaly_sweep.sweep.compose import Composer
+
+        self.config: DictConfig = config
+        loader = hydra_context.config_loader
+        self.composer = Composer(lambda overrides: loader.load_sweep_config(config, overrides))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """One JobReturn a configuration, with its mean AUC."""
+        """One JobReturn a configuration, with its objectives (the mean AUC)."""
         from anomaly_sweep.sweep.launch import launch_grid
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        return launch_grid(self.config, self.hydra_context.config_loader, job_overrides)
+        return launch_grid(self.config, self.composer, job_overrides)

@@ -1,11 +1,12 @@
 """``hydra/sweeper=grid``: a union of grids. Imported at every start: keep it light."""
-# (No "from __future__ import annotations" here: Hydra loads plugins in a way that dataclasses cannot then read.)
+# (No "from __future__ import annotations": Hydra loads plugins in a way that dataclasses cannot then read.)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class GridSweeperConf:
-    """``grids`` is a list of grids (key -> choices) whose union is swept; ``params`` belongs to each of them."""
+    """``grids``: grids (key -> choices) whose union is swept; ``params`` belongs to each of them."""
 
     _target_: str = "hydra_plugins.anomaly_sweep_grid.sweeper.GridSweeper"
     grids: list[Any] = field(default_factory=list)
@@ -39,10 +40,8 @@ class GridSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over and make the launcher."""
-        from hydra.core.plugins import Plugins
-
-        self.config = config
-        self.hydra_context = hydra_context
+        self.config: DictConfig = config
+        self.loader = hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -55,7 +54,7 @@ class GridSweeper(Sweeper):
         return sweep_grid(
             self.config,
             self.launcher,
-            self.hydra_context.config_loader,
+            self.loader,
             grids_=self.grids,
             params=self.params,
             arguments=arguments,

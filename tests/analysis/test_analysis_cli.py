@@ -34,8 +34,8 @@ def test_trials_then_tables_of_the_file_and_of_the_store_agree(
     wanted = {
         f"{name}.{s}"
         for name in ("table2", "table2_all_layers", "table3")
-        for s in ("txt", "md", "tex", "csv")
-    }
+        for s in ("txt", "md", "tex", "csv", "html")
+    } | {"document.tex"}
     assert {path.name for path in from_store.iterdir()} == wanted
     for path in from_store.iterdir():
         assert path.read_bytes() == (from_file / path.name).read_bytes()
@@ -54,7 +54,7 @@ def test_the_latest_sweep_or_one_or_all(
 
     def made(folder: str, *options: str) -> set[str]:
         assert main([*common, str(tmp_path / folder), *options]) == 0
-        return {path.stem for path in (tmp_path / folder).iterdir()}
+        return {path.stem for path in (tmp_path / folder).iterdir()} - {"document"}
 
     grid = {"table2", "table2_all_layers", "table3"}
     assert made("latest") == {"table4"}
@@ -96,6 +96,20 @@ def test_a_file_of_several_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "error: " in capsys.readouterr().err
 
 
+def test_every_backbone_in_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.parquet"
+    save_trials(make_frame(SMALL | {"backbone": ("efficientnet_b5", "resnet18")}), path)
+    options = ["tables", "--trials", str(path), "--out", str(tmp_path / "d")]
+    assert main(options) == 0
+    assert "these are of efficientnet_b5; for resnet18 give --backbone" in capsys.readouterr().err
+    assert main([*options, "--backbone", "all"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\nTable 3: ") == 2 and captured.err == ""
+    folders = {path.name for path in (tmp_path / "d").iterdir() if path.is_dir()}
+    assert folders == {"efficientnet_b5", "resnet18"}
+    assert "backbone=resnet18" in (tmp_path / "d" / "resnet18" / "table3.txt").read_text(encoding="utf-8")
+
+
 def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     save_trials(make_frame(SMALL), path)
@@ -125,6 +139,26 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
+
+
+def test_pivot_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.parquet"
+    save_trials(make_frame(SMALL), path)
+    command = ["pivot", "--trials", str(path), "--rows", "category", "--cols", "layer", "--where"]
+    begins = {
+        "text": "AUROC",
+        "md": "### AUROC",
+        "latex": r"\begin{table}",
+        "csv": "block,",
+        "html": "<!DOCTYPE",
+    }
+    for name, start in begins.items():
+        assert main([*command, "estimator=mvg & pca_mode=npca50", "--format", name]) == 0
+        assert capsys.readouterr().out.startswith(start)
+    assert main([*command, "estimator=mvg", "--average-over", "pca_mode"]) == 0
+    assert "Averaged over: pca_mode." in capsys.readouterr().out
+    assert main([*command, "estimator=mvg"]) == 2
+    assert "pca_mode (none, npca50)" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_refused() -> None:

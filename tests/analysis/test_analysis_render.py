@@ -1,17 +1,27 @@
-"""The four formats of a table."""
+"""The formats of a table."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from html.parser import HTMLParser
 
 from analysis_stores import make_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multirun_analysis.html import to_html
 from multirun_analysis.ono_mori import tables
-from multirun_analysis.render import RENDERERS, escape_latex, to_csv, to_latex, to_markdown, to_text
+from multirun_analysis.render import (
+    RENDERERS,
+    escape_latex,
+    latex_document,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_text,
+)
 from multirun_analysis.table import BLANK, Block, Cell, Row, Table
 
 TABLE = Table(
@@ -84,3 +94,71 @@ def test_every_table_goes_into_every_format() -> None:
             body = to_latex(table).split(r"\begin{tabular}")[1].split(r"\end{tabular}")[0]
             cells = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
             assert {line.count("&") for line in cells} == {width - 1}
+
+
+def test_a_latex_document_has_all_that_its_tables_use() -> None:
+    made = [table for table in tables(make_frame()) if isinstance(table, Table)]
+    text = latex_document(made)
+    assert text.startswith(r"\documentclass") and text.endswith("\\end{document}\n")
+    assert text.index(r"\usepackage{booktabs}") < text.index(r"\begin{document}")
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended) and begun.count("table") == len(made) == 3
+    assert len(re.findall(r"\\begin{table}\[p\]", text)) == 3
+
+
+class Page(HTMLParser):
+    """Cells by row, the nesting, and everything that would be fetched."""
+
+    void = ("meta", "br", "link", "img", "input")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.values: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        self.values += [value or "" for name, value in attrs if name == "data-value"]
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+
+
+def test_html_has_every_cell_and_fetches_nothing() -> None:
+    text = to_html(TABLE)
+    shown = Page(text)
+    assert shown.open == [] and shown.fetched == [] and "http" not in text
+    assert shown.rows == [
+        ["metal_nut|x", "0.1", "0.2", "a_b"],
+        ["ours"],
+        ["PCA", "0.123", "\N{EN DASH}", ""],
+        ["difference"],
+        ["PCA", "-0.500", "0.250", ""],
+    ]
+    assert shown.values == ["0.123456", "-0.5", "0.25"]
+    assert "A &amp; B" in text and '<p class="warning">WARNING: random</p>' in text
+    assert "<strong>0.250</strong>" in text
+
+
+@given(st.text())
+def test_html_escapes_whatever_a_name_holds(name: str) -> None:
+    table = Table(
+        "t", name, (name,), name, (name,), (Block(name, (Row(name, (Cell(0.5),)),)),), (name,), (name,)
+    )
+    shown = Page(to_html(table))
+    assert shown.open == []
+    assert len(shown.rows) == 3 and shown.values == ["0.5"]

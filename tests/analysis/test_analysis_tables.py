@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.ono_mori import AUGMENTATIONS, ESTIMATORS, POOLINGS, tables
+from multirun_analysis.ono_mori import AUGMENTATIONS, ESTIMATORS, tables
 from multirun_analysis.published import is_mvtec_ad, ono_mori
 from multirun_analysis.study import layer_order
 from multirun_analysis.table import Absent, Block, Cell, Table, difference, mark_best
+from multirun_analysis.wording import POOLINGS
 
 MODES = ("none", *(f"{kind}{rate}" for kind in ("pca", "npca") for rate in (10, 20, 30, 40, 50)))
 LEVELS = (*(f"level{number}" for number in range(1, 8)), "all")
@@ -202,9 +203,48 @@ def test_a_failed_trial_is_a_hole_and_is_named() -> None:
     assert values(block(table3, "ours"))["mean"][6] is None
     assert values(block(table3, "ours"))["bottle"][6] is not None
     assert "Coverage: 2 of 3 categories complete in the cells that were run." in table2.notes
-    assert "Failed: screw at npca50 knn1 (singular)." in table2.notes
-    assert "Failed: screw at level7 (singular)." in table3.notes
-    assert "Failed: screw at npca50 knn1 level7 (singular)." in made(frame, "table2_all_layers").notes
+    assert "Failed: 1 (screw at npca50 knn1): singular." in table2.notes
+    assert "Failed: 1 (screw at level7): singular." in table3.notes
+    assert "Failed: 1 (screw at npca50 knn1 level7): singular." in made(frame, "table2_all_layers").notes
+
+
+def test_failures_are_grouped_by_reason() -> None:
+    frame = make_frame(
+        AT_LEVEL7 | {"layer": ("level6", "level7"), "estimator": ("knn1",)}, categories="abcdef"
+    )
+    fates = {"a": "weights lack x.", "b": "weights lack x.", "c": "y", "d": "z", "e": "v"}
+    for category, reason in fates.items():
+        of_it = (frame["category"] == category) & (frame["layer"] == "level7")
+        frame.loc[of_it, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", reason]
+    failed = [note for note in made(frame, "table3").notes if note.startswith("Failed")]
+    assert failed[0] == "Failed: 2 (a, b at level7): weights lack x."
+    assert len(failed) == 4 and failed[3] == "Failed: and 1 more, for 1 other reasons."
+    frame.loc[frame["layer"] == "level7", ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "x"]
+    assert "Failed: 6 (every category at level7): x." in made(frame, "table3").notes
+
+
+def test_a_layer_that_failed_throughout_is_left_out_of_the_mean_of_layers(grid: pd.DataFrame) -> None:
+    broken = grid.copy()
+    at = broken["layer"] == "all"
+    broken.loc[at, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "no weights"]
+    table = made(broken, "table2_all_layers")
+    assert "level6, level7. Left out, every trial failed there: all." in table.caption[0]
+    plain = grid[~at & (grid["estimator"] == "mvg") & (grid["pca_mode"] == "none")]["image_auroc"].mean()
+    assert values(block(table, "ours: MVG"))["none"][0] == pytest.approx(plain)
+
+
+def test_a_table_without_a_single_value_is_not_made(grid: pd.DataFrame) -> None:
+    broken = grid.copy()
+    at = broken["layer"] == "level7"
+    broken.loc[at, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "no weights"]
+    reason = missing(broken, "table2").reason
+    assert reason.startswith("no cell has a value") and "every category at none mvg" in reason
+    assert "no weights" in reason and made(broken, "table3")
+    for name, dimension, order in (("table4", "pooling", POOLINGS), ("augmentation",) * 2 + (AUGMENTATIONS,)):
+        frame = make_frame(AT_LEVEL7 | {dimension: order}, failed=lambda row: True)
+        assert "singular" in missing(frame, name).reason
+    frame = make_frame({"layer": LEVELS}, failed=lambda row: True)
+    assert "singular" in missing(frame, "table3").reason
 
 
 def test_a_sweep_that_was_killed_has_holes_where_nothing_ran(grid: pd.DataFrame) -> None:

@@ -130,6 +130,8 @@ def test_bad_scoring_data_and_devices() -> None:
         {"coupling": "spline"},
         {"steps": -1},
         {"batch_size": 0},
+        {"batch_size": None},
+        {"batch_size": "all"},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
         {"learning_rate": "fast"},
@@ -176,6 +178,6 @@ def test_plan_covers_every_flow_once(shapes: list[tuple[int, int]], most: int | 
 def test_plan_stacks_small_flows_higher_than_large_ones() -> None:
     small, large = ([len(s) for s in plan_stacks([(24, d)] * 100, FAST)] for d in (5, 1248))
     assert max(small) >= 32 and max(large) <= 4
-    gpu = plan_stacks([(240, 1248)] * 100, FAST, device="cuda")
+    gpu = plan_stacks([(240, 1248)] * 100, FAST, device="cuda", memory=8e9)
     assert len(gpu) < len(plan_stacks([(240, 1248)] * 100, FAST))
     assert plan_stacks([(4, 2), (4, 3), (4, 2)], FAST) == [[0, 2], [1]]

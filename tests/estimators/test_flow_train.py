@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.flow import FittedFlow, flow_settings, score_stack, train_stack
 
+torch.set_num_threads(1)  # the products are tiny: threads would only wait for each other
 SHORT = flow_settings(steps=30)
 
 
@@ -66,11 +67,19 @@ def test_same_held_out_likelihood_as_zuko() -> None:
     assert ours == pytest.approx(theirs, abs=0.1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"coupling": "realnvp"}, {"batch_size": 8}, {"hidden_layers": 3}])
-@pytest.mark.parametrize("d", [1, 2, 3, 9])
+@pytest.mark.parametrize(
+    ("d", "changes"),
+    [
+        *[(d, {}) for d in (1, 2, 3, 9, 512)],
+        (2, {"coupling": "realnvp"}),
+        (9, {"coupling": "realnvp", "hidden_layers": 3}),
+        (3, {"batch_size": 8}),
+        (9, {"batch_size": 50, "weight_decay": 1e-2}),
+    ],
+)
 def test_stacked_is_alone(d: int, changes: dict[str, object]) -> None:
-    settings = flow_settings(steps=30, **changes)
-    sizes = [2, 24, 60, 20, 33]
+    settings = flow_settings(steps=30 if d < 512 else 10, **changes)
+    sizes = [2, 60, 391, 60, 33]
     data = [normal(n, d, seed) for seed, n in enumerate(sizes)]
     test = [normal(40, d, 100 + seed) for seed in range(5)]
     seeds = [11, 12, 13, 14, 15]
@@ -105,6 +114,13 @@ def test_order_of_the_stack_changes_nothing() -> None:
     shuffled = train_stack([data[i] for i in order], [seeds[i] for i in order], SHORT)
     for position, i in enumerate(order):
         np.testing.assert_allclose(shuffled[position].losses, straight[i].losses, rtol=1e-5, atol=1e-6)
+
+
+def test_neighbours_change_nothing() -> None:
+    x = normal(12, 5, 0)
+    alone, *_ = train_stack([x, normal(12, 5, 1), normal(10, 5, 2)], [1, 2, 3], SHORT)
+    other, *_ = train_stack([x, 1e6 * normal(9, 5, 3), np.zeros((12, 5))], [1, 9, 8], SHORT)
+    np.testing.assert_allclose(alone.losses, other.losses, rtol=1e-6)
 
 
 def test_padding_is_exact() -> None:

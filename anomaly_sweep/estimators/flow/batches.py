@@ -8,23 +8,16 @@ import torch
 from torch import Tensor
 
 
-def row_weights(sizes: Sequence[int], columns: int, device: torch.device) -> Tensor:
+def row_weights(sizes: Sequence[int], columns: int) -> Tensor:
     """``1 / n_i`` for a member's own columns and 0 for its padding, ``(S, columns)``."""
     n = torch.tensor(sizes)[:, None]
-    return ((torch.arange(columns) < n) / n).float().to(device)
+    return ((torch.arange(columns) < n) / n).float()
 
 
 def batches(
-    sizes: Sequence[int],
-    generators: Sequence[torch.Generator],
-    batch_size: int | None,
-    device: torch.device,
-) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Columns ``(S, b)`` and weights ``(S, b)`` of every step; None for all columns, in order."""
-    if batch_size is None:
-        weights = row_weights(sizes, max(sizes), device)
-        while True:
-            yield None, weights
+    sizes: Sequence[int], generators: Sequence[torch.Generator], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Columns and weights of every step, each ``(S, min(batch_size, max(sizes)))``; it never ends."""
     streams = [
         _member_batches(n, generator, batch_size) for n, generator in zip(sizes, generators, strict=True)
     ]
@@ -34,7 +27,7 @@ def batches(
         parts = [next(stream) for stream in streams]
         for row, part in zip(columns, parts, strict=True):
             row[: len(part)] = part
-        yield columns.to(device), row_weights([len(part) for part in parts], longest, device)
+        yield columns, row_weights([len(part) for part in parts], longest)
 
 
 def _member_batches(n: int, generator: torch.Generator, batch_size: int) -> Iterator[Tensor]:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from anomaly_sweep.estimators.flow.settings import FlowSettings
+
+#: The soft clamp of a log-scale is ``SLOPE * clamp * atan(s / clamp)``: about ``clamp`` at most.
+SLOPE = 0.636
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,13 @@ class FlowShape:
         """Number of trained numbers in one flow."""
         return sum(out * (size + 1) for out, size in self.layers)
 
+    def views(self, numbers: Tensor) -> list[Tensor]:
+        """One tensor ``(S * parameters,)`` as the weights ``(S, out, in)`` and biases ``(S, out, 1)``."""
+        stack = len(numbers) // max(1, self.parameters)
+        sizes = [(stack, out, width) for out, size in self.layers for width in (size, 1)]
+        parts = torch.split(numbers, [math.prod(size) for size in sizes])
+        return [part.view(size) for part, size in zip(parts, sizes, strict=True)]
+
 
 def initial_member(shape: FlowShape, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
     """Permutations and initial parameters of one flow, from its own generator.
@@ -74,25 +83,6 @@ def initial_member(shape: FlowShape, generator: torch.Generator) -> tuple[list[T
         values = torch.rand(out * (size + 1), generator=generator).mul_(2).sub_(1).div_(math.sqrt(size))
         parameters += [values[out:].view(out, size).clone(), values[:out].view(out, 1).clone()]
     return parameters, permutations
-
-
-class _Rows(torch.autograd.Function):
-    """Rows in another order. `index_select` alone would scatter its gradient row by row, which is slow."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return rows.index_select(0, order)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (inverse,) = ctx.saved_tensors
-        return grad.index_select(0, inverse), None, None
-
-
-def _permute(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    permuted: Tensor = _Rows.apply(rows, order, inverse)  # type: ignore[no-untyped-call]
-    return permuted
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,7 @@ def _net(parameters: Sequence[Tensor], x: Tensor, clamp: float) -> tuple[Tensor,
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
         x = torch.baddbmm(bias, weight, x).relu_()
     scale, shift = torch.baddbmm(parameters[-1], parameters[-2], x).chunk(2, 1)
-    return (scale * (1 / clamp)).atan() * (0.636 * clamp), shift
+    return (scale * (1 / clamp)).atan() * (SLOPE * clamp), shift
 
 
 def _networks(parameters: Sequence[Tensor], shape: FlowShape) -> Iterator[list[Sequence[Tensor]]]:
@@ -148,7 +138,7 @@ def forward(
     clamp = shape.settings.clamp
     logs: list[Tensor] = []
     for block, nets in enumerate(_networks(parameters, shape)):
-        rows = _permute(x.reshape(stack * d, n), permutations.order[block], permutations.inverse[block])
+        rows = x.reshape(stack * d, n).index_select(0, permutations.order[block])
         a, b = rows.view(stack, d, n).tensor_split([shape.first], 1)
         if len(nets) == 2:
             log, shift = _net(nets[0], b, clamp)
@@ -174,3 +164,14 @@ def inverse(parameters: Sequence[Tensor], permutations: Permutations, z: Tensor,
         z = torch.cat([a, b], 1).reshape(stack * d, n).index_select(0, permutations.inverse[block])
         z = z.view(stack, d, n)
     return z
+
+
+def loss(
+    parameters: Sequence[Tensor], permutations: Permutations, x: Tensor, weights: Tensor, shape: FlowShape
+) -> Tensor:
+    """Weighted sum over samples of ``(|z|^2 / 2 - log_det) / d``, ``(S,)``: the negative log-likelihood.
+
+    Without the Gaussian's constant, and for the mean over samples with weights ``1 / n``.
+    """
+    z, log_det = forward(parameters, permutations, x, shape)
+    return ((z.square().sum(1) * 0.5 - log_det) * weights).sum(1) / shape.d

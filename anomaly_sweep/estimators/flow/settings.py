@@ -34,8 +34,8 @@ class FlowSettings:
         Bound of a log-scale, > 0: ``clamp * 0.636 * atan(s / clamp)``.
     steps : int
         Optimiser steps, >= 0. The budget is fixed: there is no early stopping.
-    batch_size : int or None
-        Rows in a step, >= 1, in a new random order every epoch; None for all rows.
+    batch_size : int or "full"
+        Rows in a step, >= 1, in a new random order every epoch; "full" for all rows in every step.
     learning_rate, betas, eps, weight_decay : float, (float, float), float, float
         Of Adam; the weight decay is an L2 penalty, as in `torch.optim.Adam`.
     score : {"z2", "nll"}
@@ -55,7 +55,7 @@ class FlowSettings:
     steps: int
     learning_rate: float
     clamp: float = 3.0
-    batch_size: int | None = None
+    batch_size: int | Literal["full"] = "full"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
@@ -71,8 +71,8 @@ class FlowSettings:
         _whole("steps", self.steps, 0)
         if self.hidden != "auto":
             _whole("hidden", self.hidden, 1, ' or "auto"')
-        if self.batch_size is not None:
-            _whole("batch_size", self.batch_size, 1, " or null")
+        if self.batch_size != "full":
+            _whole("batch_size", self.batch_size, 1, ' or "full"')
         _real("learning_rate", self.learning_rate, positive=True)
         _real("clamp", self.clamp, positive=True)
         _real("eps", self.eps, positive=True)
@@ -83,6 +83,10 @@ class FlowSettings:
     def width(self, d: int) -> int:
         """Width of the hidden layers for `d` dimensions: twice `d` between 16 and 64 if "auto"."""
         return min(64, max(16, 2 * d)) if self.hidden == "auto" else self.hidden
+
+    def rows(self, n: int) -> int:
+        """Rows in a step on `n` samples."""
+        return n if self.batch_size == "full" else min(n, self.batch_size)
 
 
 def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from anomaly_sweep.estimators.flow.coupling import FlowShape
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings
+from anomaly_sweep.estimators.flow.step import step_numbers
 
 #: Largest ratio of sample counts within a stack: it bounds the work spent on padding.
 PADDING = 1.25
 
-#: On a CPU, stacking saves the cost of starting small operations: most of the step of a tiny flow, nothing of
-#: a large one's, and it stops paying once a step's data leave the cache. Above this product of members, rows
-#: and parameters, smaller stacks were as fast.
-CPU_WORK = 1e8
+#: On a CPU, stacking saves the start of small operations, most of a tiny flow's step and nothing of a large
+#: one's, and costs time once a step's data leave the cache. Work is members x parameters x (rows + 64): the
+#: products' with the rows, and the optimiser's. Up to about this much larger stacks were faster.
+CPU_WORK = 3e8
 CPU_MEMBERS = 32
+#: Rows x parameters that take as long as the start of a step's operations: padding for more than this costs
+#: more than another stack does.
+CPU_START = 1e7
 
-#: On a GPU nearly every flow is bound by kernel launches, and memory is the limit.
-CUDA_BYTES = 8e9
+#: On a GPU a step's kernels take less time than the work to start them until a stack is large; memory is the
+#: limit. This share of what is free is planned for, the rest left to other processes and to rounding up.
+CUDA_SHARE = 0.5
 CUDA_MEMBERS = 512
 
 
@@ -27,6 +34,7 @@ def plan_stacks(
     *,
     device: str = "cpu",
     max_stack: int | None = None,
+    memory: float | None = None,
 ) -> list[list[int]]:
     """Group flows into stacks that are worth training together.
 
@@ -40,6 +48,8 @@ def plan_stacks(
         As in `train_stack`.
     max_stack : int, optional
         Upper bound of a stack, >= 1, below the one chosen by work and memory.
+    memory : float, optional
+        Bytes that training a stack may take on a GPU; by default half of what is free there.
 
     Returns
     -------
@@ -48,26 +58,52 @@ def plan_stacks(
         at most `PADDING` times the smallest.
     """
     stacks: list[list[int]] = []
+    if memory is None and device != "cpu":
+        memory = CUDA_SHARE * _free_bytes(device)
     for index in sorted(range(len(shapes)), key=lambda i: (shapes[i][1], shapes[i][0], i)):
         n, d = shapes[index]
-        if stacks:
-            smallest, same = shapes[stacks[-1][0]]
-            limit = min(_members(n, d, settings, device), max_stack or CUDA_MEMBERS)
-            if same == d and n <= PADDING * smallest and len(stacks[-1]) < limit:
-                stacks[-1].append(index)
-                continue
-        stacks.append([index])
+        if not (stacks and _joins([shapes[i] for i in stacks[-1]], n, d, settings, memory, max_stack)):
+            stacks.append([])
+        stacks[-1].append(index)
     return stacks
 
 
-def _members(n: int, d: int, settings: FlowSettings, device: str) -> int:
-    """How many flows of `d` dimensions on `n` samples to train together."""
+def stack_bytes(n: int, d: int, settings: FlowSettings) -> int:
+    """Memory that training takes for each member of a stack, of `d` dimensions and `n` samples."""
     shape = FlowShape(d, settings)
-    rows = min(n, settings.batch_size or n)
-    if device == "cpu":
-        return int(min(CPU_MEMBERS, max(1, CPU_WORK // max(1, rows * shape.parameters))))
-    # A network keeps its hidden layers and about eight tensors of the data's size for the backward pass; a
-    # parameter has a gradient and two moments.
-    per_net = settings.hidden_layers * settings.width(d) + 8 * d
-    numbers = 4 * shape.parameters + n * d + shape.blocks * len(shape.nets) * rows * per_net
-    return int(min(CUDA_MEMBERS, max(1, CUDA_BYTES // (4 * numbers))))
+    rows = settings.rows(n)
+    # The data and a batch; parameters, their gradient and two moments; a step; the last losses' forward pass.
+    numbers = d * (n + rows) + 4 * shape.parameters + step_numbers(shape, rows) + (shape.blocks + 6) * d * n
+    return 4 * numbers
+
+
+def _joins(
+    stack: Sequence[tuple[int, int]],
+    n: int,
+    d: int,
+    settings: FlowSettings,
+    memory: float | None,
+    max_stack: int | None,
+) -> bool:
+    """Whether a flow, with no fewer samples than those of the stack, is best trained with them."""
+    limit = min(_members(n, d, settings, memory), max_stack or CUDA_MEMBERS)
+    if stack[0][1] != d or n > PADDING * stack[0][0] or len(stack) >= limit:
+        return False
+    padded = len(stack) * (settings.rows(n) - settings.rows(stack[-1][0])) * FlowShape(d, settings).parameters
+    return memory is not None or padded <= CPU_START
+
+
+def _members(n: int, d: int, settings: FlowSettings, memory: float | None) -> int:
+    """How many flows of `d` dimensions on `n` samples to train together; `memory` is None on a CPU."""
+    if memory is not None:
+        return int(min(CUDA_MEMBERS, max(1, memory // stack_bytes(n, d, settings))))
+    rows = settings.rows(n)
+    work = (rows + 64) * FlowShape(d, settings).parameters
+    return int(min(CPU_MEMBERS, max(1, CPU_WORK // max(1, work))))
+
+
+def _free_bytes(device: str) -> int:
+    """What is free on a GPU; 0 where there is none, which training then says."""
+    if not torch.cuda.is_available():
+        return 0
+    return torch.cuda.mem_get_info(device)[0]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.flow.batches import batches, row_weights
-from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, forward, initial_member
+from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, initial_member, loss
 from anomaly_sweep.estimators.flow.data import Floats, Standardizer, as_matrix, pad
+from anomaly_sweep.estimators.flow.descent import Descent
 from anomaly_sweep.estimators.flow.fitted import FittedFlow
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings
 
@@ -101,47 +101,41 @@ def _train(
     members: Sequence[_Member], shape: FlowShape, device: torch.device
 ) -> list[FittedFlow | EstimatorError]:
     settings = shape.settings
+    sizes = [len(member.x) for member in members]
     generators = [torch.Generator().manual_seed(int(member.seed) % 2**63) for member in members]
     initial = [initial_member(shape, generator) for generator in generators]
-    parameters = [
-        torch.stack(same).to(device).requires_grad_() for same in zip(*(p for p, _ in initial), strict=True)
-    ]
+    parameters = torch.empty(len(members) * shape.parameters)
+    for view, same in zip(shape.views(parameters), zip(*(p for p, _ in initial), strict=True), strict=True):
+        torch.stack(same, out=view)
+    parameters = parameters.to(device)
     permutations = Permutations.of([order for _, order in initial], device)
     data = pad([member.x for member in members], torch.float32, device)
-    steps = batches([len(member.x) for member in members], generators, settings.batch_size, device)
+    everything = row_weights(sizes, data.shape[2]).to(device)
     # Losses stay on the device until the end: reading one at every step would make the host wait.
     losses = torch.empty(settings.steps + 1, len(members), device=device)
-
-    if parameters:
-        optimizer = torch.optim.Adam(
-            parameters,
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-    for step in range(settings.steps if parameters else 0):
-        columns, weights = next(steps)
-        x = data if columns is None else data.gather(2, columns[:, None].expand(-1, shape.d, -1))
-        loss = _loss(parameters, permutations, x, weights, shape)
-        losses[step] = loss.detach()
-        optimizer.zero_grad()
-        # No parameter is in two members' losses: their sum keeps the gradients apart, and NaN too.
-        loss.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    with torch.no_grad():
-        everything = row_weights([len(member.x) for member in members], data.shape[2], device)
-        losses[settings.steps] = _loss(parameters, permutations, data, everything, shape)
+    if shape.blocks and settings.steps:
+        x, weights = data, everything
+        if settings.batch_size != "full":
+            rows = settings.rows(max(sizes))
+            x, weights = data[:, :, :rows].clone(), everything[:, :rows].clone()
+            steps = batches(sizes, generators, settings.batch_size)
+        descent = Descent(shape, parameters, permutations, x, weights)
+        for step in range(settings.steps):
+            if settings.batch_size != "full":
+                columns, own = next(steps)
+                torch.gather(data, 2, columns.to(device)[:, None].expand_as(x), out=x)
+                weights.copy_(own)
+            descent.advance()
+            losses[step] = descent.step.loss
+    trained = shape.views(parameters.detach())
+    losses[settings.steps] = loss(trained, permutations, data, everything, shape)
     history = losses.cpu().double().numpy()
-    if not parameters:
+    if not shape.blocks:
         history[:] = history[-1]
 
     return [
         _diverged(own, member, shape)
-        or FittedFlow(
-            [p.detach()[position].clone() for p in parameters], order, shape, member.standardizer, own
-        )
+        or FittedFlow([p[position].clone() for p in trained], order, shape, member.standardizer, own)
         for position, (member, (_, order), own) in enumerate(zip(members, initial, history.T, strict=True))
     ]
 
@@ -155,11 +149,3 @@ def _diverged(losses: Floats, member: _Member, shape: FlowShape) -> EstimatorErr
         f"flow: training diverged: the loss is not finite after step {bad[0]} of {shape.settings.steps} "
         f"({n} samples, {shape.d} dimensions, learning rate {rate:g})"
     )
-
-
-def _loss(
-    parameters: Sequence[Tensor], permutations: Permutations, x: Tensor, weights: Tensor, shape: FlowShape
-) -> Tensor:
-    """Weighted sum over samples of ``(|z|^2 / 2 - log_det) / d``, ``(S,)``."""
-    z, log_det = forward(parameters, permutations, x, shape)
-    return ((z.square().sum(1) * 0.5 - log_det) * weights).sum(1) / shape.d

@@ -1,0 +1,133 @@
+"""Check the command line's overrides before Hydra sees them: a wrong key is told with those that exist.
+
+Only plain ``key=value`` overrides of what the config's schema knows are looked at; everything else
+(``+key``, ``~key``, ``hydra.*``, flags, a user's own groups) is Hydra's business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from anomaly_sweep.config import NODE_TYPES
+from anomaly_sweep.errors import ConfigError
+
+_OPEN = "estimator"
+_OWN_CONFIG_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+
+
+def check_overrides(arguments: Sequence[str], conf: Path) -> None:
+    """Raise if an override names a key that does not exist.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The command line.
+    conf : Path
+        The ``conf`` folder, for the groups and the estimators' settings.
+
+    Raises
+    ------
+    ConfigError
+        The message lists the keys that are allowed, the closest first to be named.
+    """
+    if any(argument.split("=")[0] in _OWN_CONFIG_FLAGS for argument in arguments):
+        return  # the user's own configs may hold anything
+    overrides = [override for override in map(_parsed, arguments) if override is not None]
+    for override in overrides:
+        if override.type is not OverrideType.CHANGE or override.package or override.is_hydra_override():
+            continue
+        key = override.key_or_group
+        if "/" in key:
+            continue
+        name, *rest = key.split(".")
+        groups = sorted({*NODE_TYPES, *(folder.name for folder in conf.iterdir() if folder.is_dir())})
+        if name not in groups:
+            raise _unknown(key, "", name, groups, "config groups")
+        if name == _OPEN and rest:
+            _check_estimator(key, rest[0], _chosen(overrides, conf), conf)
+        elif name in NODE_TYPES and rest:
+            _check_node(key, NODE_TYPES[name], rest)
+
+
+def _parsed(argument: str) -> Override | None:
+    if argument.startswith("-") or "=" not in argument:
+        return None
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:  # Hydra explains it
+        return None
+
+
+def _check_node(key: str, kind: type, rest: Sequence[str]) -> None:
+    """Follow a dotted key through nested dataclasses; what is below a dict or a list is open."""
+    within = key.split(".")[0]
+    for part in rest:
+        fields = {field.name: typing.get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)}
+        part = re.sub(r"\[.*", "", part)
+        if part not in fields:
+            raise _unknown(key, within, part, fields, f"keys of {within}")
+        inner = [t for t in _alternatives(fields[part]) if dataclasses.is_dataclass(t)]
+        if not inner:
+            return
+        kind = typing.cast(type, inner[0])
+        within = f"{within}.{part}"
+
+
+def _alternatives(hint: object) -> tuple[object, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _chosen(overrides: Sequence[Override], conf: Path) -> list[str]:
+    """The estimators that a command line is about: those it names, the default, else all there are."""
+    named: list[str] = []
+    for override in overrides:
+        if override.key_or_group == _OPEN and override.value_type is not None:
+            if not override.is_sweep_override():
+                named.append(override.get_value_element_as_str())
+            elif override.is_discrete_sweep() and not isinstance(override.value(), list):
+                try:
+                    named.extend(override.sweep_string_iterator())
+                except HydraException:  # a glob: resolved by Hydra
+                    return _options(conf)
+    if named or any(o.key_or_group == "experiment" or o.is_hydra_override() for o in overrides):
+        return named or _options(conf)
+    defaults = OmegaConf.load(conf / "config.yaml").defaults
+    return [str(entry[_OPEN]) for entry in defaults if OmegaConf.is_dict(entry) and _OPEN in entry]
+
+
+def _options(conf: Path) -> list[str]:
+    return sorted(path.stem for path in (conf / _OPEN).glob("*.yaml"))
+
+
+def _check_estimator(key: str, part: str, options: Sequence[str], conf: Path) -> None:
+    allowed: dict[str, None] = {}  # a set that keeps the order
+    for option in options:
+        path = conf / _OPEN / f"{option}.yaml"
+        if not path.is_file():
+            return
+        allowed.update(dict.fromkeys(map(str, OmegaConf.load(path))))
+    if part not in allowed:
+        names = options[0] if len(options) == 1 else "the estimators"
+        hint = f"; any other argument of its class: +{key}=..."
+        raise _unknown(key, _OPEN, part, allowed, f"settings of {names}", hint)
+
+
+def _unknown(
+    key: str, within: str, part: str, allowed: Iterable[str], what: str, hint: str = ""
+) -> ConfigError:
+    allowed = list(allowed)
+    close = difflib.get_close_matches(part, allowed, n=1, cutoff=0.6)
+    place = f"{within}." if within else ""
+    meant = f" Did you mean {place}{close[0]}?" if close else ""
+    return ConfigError(f"{key} does not exist.{meant} Allowed {what}: {', '.join(allowed)}{hint}")

@@ -1,0 +1,92 @@
+"""Labels of group choices that tell the truth: an option's name, with what differs from its shipped file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+_ABSENT = object()
+
+
+@cache
+def config_folder() -> Path:
+    """The ``conf`` folder: inside the package in a wheel, beside it in a checkout or editable install."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def label_of(group: str, node: Any, *, apart: Sequence[str] = ()) -> str:
+    """``name``, or ``name[key=value,...]`` where settings differ from the shipped option of that name.
+
+    Parameters
+    ----------
+    group : str
+        Config group; its options are ``conf/<group>/<name>.yaml``.
+    node : dataclass instance or mapping
+        The parsed node, with a ``name``. A name that no shipped option has is the label as it is.
+    apart : sequence of str
+        Keys that are recorded elsewhere and do not show.
+    """
+    kind: type | None = None if isinstance(node, Mapping) else type(node)
+    own = dict(node) if kind is None else vars(node)
+    # The values are few (the distinct settings of a group), the calls many (one a configuration).
+    return _label(group, kind, json.dumps({k: v for k, v in own.items() if k not in apart}, sort_keys=True))
+
+
+@lru_cache(maxsize=4096)
+def _label(group: str, kind: type | None, values: str) -> str:
+    own = json.loads(values)
+    name = str(own["name"])
+    shipped = _shipped(group, kind, name)
+    if shipped is None:
+        return name
+    changes = [
+        change
+        for key in dict.fromkeys([*shipped, *own])
+        if key != "name" and (key in own or kind is None)
+        for change in _changes(key, shipped.get(key, _ABSENT), own.get(key, _ABSENT))
+    ]
+    return f"{name}[{','.join(changes)}]" if changes else name
+
+
+@cache
+def _shipped(group: str, kind: type | None, name: str) -> dict[str, Any] | None:
+    """The settings of a shipped option; None if there is none, or its file alone does not say."""
+    path = config_folder() / group / f"{name}.yaml"
+    if Path(name).name != name or not path.is_file():
+        return None
+    option = OmegaConf.load(path)
+    if "defaults" in option:
+        return None
+    if kind is not None:
+        option = OmegaConf.merge(OmegaConf.structured(kind), option)
+    settings = OmegaConf.to_container(option, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def _changes(key: str, shipped: Any, own: Any) -> list[str]:
+    if isinstance(shipped, Mapping) and isinstance(own, Mapping):
+        return [
+            change
+            for inner in dict.fromkeys([*shipped, *own])
+            for change in _changes(f"{key}.{inner}", shipped.get(inner, _ABSENT), own.get(inner, _ABSENT))
+        ]
+    if own is _ABSENT:
+        return [f"~{key}"]
+    same = own == shipped and isinstance(own, bool) == isinstance(shipped, bool)
+    return [] if same else [f"{key}={_text(own)}"]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_text, value)) or "none"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,1 @@
+"""Searching configurations with Optuna: the space, the study, its record, and the Hydra sweeper's body."""

@@ -1,0 +1,163 @@
+"""The body of ``hydra/sweeper=optuna``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from anomaly_sweep.config import RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
+from anomaly_sweep.sweep.compose import Composer
+from anomaly_sweep.sweep.launch import (
+    OpenSweep,
+    SweepFailedError,
+    check_all,
+    composer_of,
+    failure_reasons,
+    open_sweep,
+)
+from anomaly_sweep.sweep.search import record
+from anomaly_sweep.sweep.search.space import Space, parse_space
+from anomaly_sweep.sweep.search.study import Result, Search, Settings
+from anomaly_sweep.sweep.session import sweep_identity
+from anomaly_sweep.tracking.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+
+def search_sweep(
+    config: DictConfig,
+    launcher: Launcher,
+    loader: ConfigLoader,
+    *,
+    settings: Mapping[str, Any],
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+) -> list[tuple[float, ...]]:
+    """Search the space that ``params`` and the command line describe.
+
+    Parameters
+    ----------
+    settings : mapping
+        Arguments of :class:`~anomaly_sweep.sweep.search.study.Settings`.
+
+    Returns
+    -------
+    list of tuple of float
+        Objectives of the best trial, or of all best ones with several objectives.
+
+    Raises
+    ------
+    SweepFailedError
+        If a trial failed, after all others are done; if nothing could be done.
+    """
+    try:
+        checked = Settings(**settings)
+        space = parse_space(params, arguments, OverridesParser.create(config_loader=loader))
+        runtime: RuntimeConf = parse_node("runtime", config.runtime)
+        tracking: TrackingConf = parse_node("tracking", config.tracking)
+        if runtime.plan_only:
+            raise ConfigError("runtime.plan_only: the jobs of a search are not known beforehand")
+        composer = composer_of(config, launcher, loader)
+        for corner in space.corners():  # a wrong choice is told now, not when its turn comes
+            composer.job(space.job(corner))
+        identity = sweep_identity(config, [[*space.describe(), f"objectives={list(checked.objectives)}"]])
+        search = Search(space, checked, identity)
+        # The jobs of a search are not known: it is the same one if it looks for the same in the same way.
+        how = [f"study={search.name}", f"sampler={dict(checked.sampler)}"]
+        with open_sweep(config, [[*space.describe(), *how]]) as sweep:
+            assert sweep.parent.run_id is not None
+            recorder = Recorder(tracking)
+            batches = _Batches(launcher, composer, space, checked, sweep)
+            try:
+                while _go_on(search, batches, runtime):
+                    record.record_progress(search, recorder, sweep.parent.run_id, record.note(search, {}))
+                    line = record.best_line(search)
+                    log.info("search: %d of %d trials, %s", len(search.finished), search.total, line)
+            finally:
+                record.record_end(search, recorder, sweep.parent.run_id)
+                results = OmegaConf.create(record.results(search))
+                OmegaConf.save(results, Path(str(config.hydra.sweep.dir)) / "optimization_results.yaml")
+            sweep.failed = bool(search.failures)
+    except AnomalySweepError as error:
+        raise SweepFailedError(f"error: {error}") from None
+    log.info("search %s: %s", search.name, record.best_line(search))
+    sweep.check(len(search.finished))
+    return [tuple(trial.values) for trial in search.best()]
+
+
+def _go_on(search: Search, batches: _Batches, runtime: RuntimeConf) -> bool:
+    if search.failures and runtime.on_error == "stop":
+        log.error("stopping at the first failure (runtime.on_error=stop)")
+        return False
+    return search.step(batches.evaluate)
+
+
+class _Batches:
+    """Hands batches to the launcher."""
+
+    def __init__(
+        self, launcher: Launcher, composer: Composer, space: Space, settings: Settings, sweep: OpenSweep
+    ) -> None:
+        self._launcher = launcher
+        self._composer = composer
+        self._sweep = sweep
+        self._objectives = list(settings.objectives)
+        self._launched = 0
+        self._succeeded = False
+
+    def evaluate(self, jobs: list[list[str]]) -> list[Result]:
+        """The objectives of each job, or why it has none.
+
+        Raises
+        ------
+        SweepFailedError
+            If a whole batch cannot be run, and none has been before: it is not the point's fault.
+        """
+        results: dict[int, Result] = {}
+        for index, job in enumerate(jobs):
+            try:
+                check_all([self._composer.job(job)])
+            except (AnomalySweepError, HydraException) as error:
+                results[index] = self._failed(job, error)
+        possible = [index for index in range(len(jobs)) if index not in results]
+        for index, returned in zip(possible, self._launch([jobs[i] for i in possible]), strict=True):
+            if returned.status == JobStatus.COMPLETED:
+                value = returned.return_value
+                results[index] = tuple(map(float, value if isinstance(value, (list, tuple)) else [value]))
+                self._succeeded = True
+            else:
+                self._sweep.add([returned])
+                results[index] = "; ".join(failure_reasons(returned))
+        return [results[index] for index in range(len(jobs))]
+
+    def _launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
+        if not jobs:
+            return []
+        asked = [] if self._objectives == ["auc"] else [f"runtime.objectives=[{','.join(self._objectives)}]"]
+        start, self._launched = self._launched, self._launched + len(jobs)
+        try:
+            return self._launcher.launch([[*job, *asked] for job in jobs], initial_job_idx=start)
+        except SweepFailedError as error:
+            if not self._succeeded:
+                raise
+            return [_returned(job, error) for job in jobs]
+
+    def _failed(self, job: list[str], error: Exception) -> str:
+        self._sweep.add([_returned(job, error)])
+        return str(error)
+
+
+def _returned(job: list[str], error: Exception) -> JobReturn:
+    returned = JobReturn()
+    returned.overrides, returned.status, returned.return_value = job, JobStatus.FAILED, error
+    return returned

@@ -1,0 +1,272 @@
+"""Optuna's ask and tell in batches: what to run next, and what it gave."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import check_distribution_compatibility
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from anomaly_sweep.config import OBJECTIVES, in_range, one_of
+from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.fingerprint import fingerprint, seed_of
+from anomaly_sweep.sweep.search.space import Space
+
+#: What a job came to: a value for each objective, or why there is none.
+Result = tuple[float, ...] | str
+Evaluate = Callable[[list[list[str]]], list[Result]]
+
+REASON = "reason"
+_OWNER = "anomaly_sweep.owner"
+_INTERRUPTED = "anomaly_sweep.interrupted"
+_GRID = "GridSampler"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a search (``hydra.sweeper``).
+
+    Attributes
+    ----------
+    sampler : mapping
+        ``_target_`` (a class of Optuna's samplers) and its arguments.
+    storage : str or None
+        Optuna's URL of a database; None keeps the study in memory.
+    study_name : str or None
+        None: named by what is searched, so that the same search in the same storage goes on.
+    direction : str, sequence of str or None
+        ``maximize`` or ``minimize``; None: what is better for each objective.
+    objectives : sequence of str
+        Keys of ``config.OBJECTIVES``.
+    n_trials : int
+        Trials in all, those included that the storage has already.
+    batch_size : int
+        Trials asked for, and handed to the launcher, at once.
+    """
+
+    sampler: Mapping[str, Any]
+    storage: str | None = None
+    study_name: str | None = None
+    direction: str | Sequence[str] | None = None
+    objectives: Sequence[str] = ("auc",)
+    n_trials: int = 20
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        in_range("hydra.sweeper.n_trials", self.n_trials, 1)
+        in_range("hydra.sweeper.batch_size", self.batch_size, 1)
+        if not self.objectives:
+            raise ConfigError(f"hydra.sweeper.objectives is empty; choose from {', '.join(OBJECTIVES)}")
+        for objective in self.objectives:
+            one_of("hydra.sweeper.objectives", objective, OBJECTIVES)
+        for direction in self.directions:
+            one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
+        if len(self.directions) != len(self.objectives):
+            raise ConfigError(
+                f"hydra.sweeper.direction has {len(self.directions)} entries for "
+                f"{len(self.objectives)} objectives; give one each, or null"
+            )
+
+    @property
+    def directions(self) -> list[str]:
+        """A direction for each objective."""
+        if self.direction is None:
+            return [OBJECTIVES[objective] for objective in self.objectives]
+        return [self.direction] if isinstance(self.direction, str) else list(self.direction)
+
+
+@dataclass
+class Search:
+    """A study and the space it is about.
+
+    Parameters
+    ----------
+    space : Space
+    settings : Settings
+    identity : str
+        Fingerprint of what is searched on what; names the study where the settings do not.
+
+    Raises
+    ------
+    ConfigError
+        If the storage, the sampler or the study that is there already cannot be used.
+    """
+
+    space: Space
+    settings: Settings
+    identity: str
+    failures: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        settings = self.settings
+        self.name = settings.study_name or f"search-{self.identity[:12]}"
+        # Made here first: a wrong sampler must not leave an empty study behind.
+        make_sampler(settings.sampler, 0)
+        self._grid = self.space.grid() if self._is_grid else None
+        try:
+            self.study = optuna.create_study(
+                storage=settings.storage,
+                study_name=self.name,
+                directions=[StudyDirection[direction.upper()] for direction in settings.directions],
+                load_if_exists=True,
+            )
+        except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+            raise ConfigError(
+                f"hydra.sweeper.storage={settings.storage} cannot be used ({str(error).splitlines()[0]}); "
+                "give a database URL such as sqlite:///optuna.db"
+            ) from error
+        self._check_same()
+        self._take_over_interrupted()
+        self.study.sampler = make_sampler(settings.sampler, len(self.study.trials))
+        self._values = {
+            tuple(self.space.job(trial.params)): tuple(trial.values)
+            for trial in self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        }
+
+    @property
+    def _is_grid(self) -> bool:
+        return str(self.settings.sampler.get("_target_", "")).endswith(_GRID)
+
+    @property
+    def total(self) -> int:
+        """Trials the study will have."""
+        return self.settings.n_trials if self._grid is None else min(self.settings.n_trials, len(self._grid))
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """Trials that are over, failed ones too."""
+        trials = self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.FAIL])
+        return [trial for trial in trials if _INTERRUPTED not in trial.user_attrs]
+
+    def best(self) -> list[FrozenTrial]:
+        """The best trial, or with several objectives those that no other beats in all of them."""
+        return sorted(self.study.best_trials, key=lambda trial: trial.number)[
+            : 1 if len(self.settings.objectives) == 1 else None
+        ]
+
+    def step(self, evaluate: Evaluate) -> bool:
+        """Run one batch; False if there was nothing left to do.
+
+        A point that the study has seen already is told what it gave then.
+        """
+        left = self.total - len(self.finished)
+        if left <= 0:
+            return False
+        trials = self._ask(min(left, self.settings.batch_size))
+        jobs = {trial.number: tuple(self.space.job(trial.params)) for trial in trials}
+        new = [
+            job
+            for job in dict.fromkeys(jobs.values())
+            if job not in self._values and job not in self.failures
+        ]
+        for job, result in zip(new, evaluate([list(job) for job in new]) if new else [], strict=True):
+            if isinstance(result, str):
+                self.failures[job] = result
+            else:
+                self._values[job] = result
+        for trial in trials:
+            job = jobs[trial.number]
+            if job in self._values:
+                self.study.tell(trial, self._values[job])
+            else:
+                trial.set_user_attr(REASON, self.failures[job])
+                self.study.tell(trial, state=TrialState.FAIL)
+        return True
+
+    def _ask(self, count: int) -> list[Trial]:
+        if self._grid is not None:
+            seen = {self._point(trial) for trial in self.finished}
+            for point in [p for p in self._grid if tuple(self.space.job(p)) not in seen][:count]:
+                self.study.enqueue_trial(point, skip_if_exists=False)
+        trials = []
+        for _ in range(count):
+            trial = self.study.ask(self.space.params)
+            trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}")
+            trials.append(trial)
+        return trials
+
+    def _point(self, trial: FrozenTrial) -> tuple[str, ...]:
+        return tuple(self.space.job(trial.params))
+
+    def _check_same(self) -> None:
+        found = [direction.name.lower() for direction in self.study.directions]
+        this = f"the study {self.name} in {self.settings.storage}"
+        hint = "choose another hydra.sweeper.study_name"
+        if found != self.settings.directions:
+            raise ConfigError(f"{this} has the directions {found}, not {self.settings.directions}; {hint}")
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state is TrialState.WAITING:
+                continue
+            if set(trial.distributions) != set(self.space.params):
+                raise ConfigError(
+                    f"{this} searches {', '.join(trial.distributions)}, not {', '.join(self.space.params)}; "
+                    f"{hint}"
+                )
+            for key, distribution in self.space.params.items():
+                try:
+                    check_distribution_compatibility(trial.distributions[key], distribution)
+                except ValueError as error:
+                    raise ConfigError(f"{this} has other choices for {key}; {hint}") from error
+
+    def _take_over_interrupted(self) -> None:
+        """Points that a process of this machine left unfinished when it was killed are tried again."""
+        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            host, _, process = str(trial.user_attrs.get(_OWNER, "")).partition(":")
+            if host == socket.gethostname() and not _alive(int(process)):
+                Trial(self.study, trial._trial_id).set_user_attr(_INTERRUPTED, True)
+                self.study.tell(trial.number, state=TrialState.FAIL)
+                if self._grid is None:
+                    self.study.enqueue_trial(trial.params)
+
+
+def make_sampler(config: Mapping[str, Any], started: int) -> BaseSampler:
+    """An Optuna sampler from its config.
+
+    Parameters
+    ----------
+    config : mapping
+        ``_target_`` and arguments. A ``seed`` makes the search repeatable.
+    started : int
+        Trials there are already: a study that goes on must not draw its first points again.
+
+    Raises
+    ------
+    ConfigError
+        If the sampler cannot be made, or needs a package that is not installed.
+    """
+    target = str(config.get("_target_", ""))
+    module, _, name = target.rpartition(".")
+    arguments = {key: value for key, value in config.items() if key != "_target_"}
+    if arguments.get("seed") is not None and started:
+        arguments["seed"] = seed_of(fingerprint(arguments["seed"], started)) % 2**32
+    if name == _GRID:
+        return RandomSampler(arguments.get("seed"))  # never asked: every point is enqueued
+    if name == "CmaEsSampler" and importlib.util.find_spec("cmaes") is None:
+        raise ConfigError("hydra/sweeper/sampler=cmaes needs the package cmaes: pip install cmaes")
+    try:
+        sampler = getattr(importlib.import_module(module), name)(**arguments)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"hydra.sweeper.sampler: {target} cannot be made ({error})") from error
+    assert isinstance(sampler, BaseSampler)
+    return sampler
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # not to be told without harm
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

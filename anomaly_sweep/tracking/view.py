@@ -1,0 +1,61 @@
+"""The runs table as it should look on opening: configurations by mean AUC, with their choices as columns.
+
+MLflow's UI hides metric and param columns until they are ticked. It can load a saved view from a tag of the
+experiment (its "Share view" button writes one); a URL names it by ``viewStateShareKey``.
+"""
+
+from __future__ import annotations
+
+import json
+
+from anomaly_sweep.tracking import names
+
+#: Tag prefix that MLflow's UI looks under, and our key below it.
+_TAG_PREFIX = "mlflow.sharedViewState."
+VIEW_KEY = "anomaly_sweep"
+VIEW_TAG = _TAG_PREFIX + VIEW_KEY
+
+
+def saved_view() -> str:
+    """The view as the UI stores it (JSON)."""
+    params = (*names.GROUPS, "dataset", "weights")
+    metrics = (names.AUC_MEAN, names.FAILED_TRIALS)
+    return json.dumps(
+        {
+            "searchFilter": f"tags.`{names.TAG_KIND}` = '{names.KIND_CONFIGURATION}'",
+            "orderByKey": f"metrics.`{names.AUC_MEAN}`",
+            "orderByAsc": False,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "datasetsFilter": [],
+            "modelVersionFilter": "All Runs",
+            "selectedColumns": [
+                "attributes.`Created`",
+                *(f"metrics.`{name}`" for name in metrics),
+                *(f"params.`{name}`" for name in params),
+            ],
+            "columnOrder": [],
+            "columnWidths": {},
+            "runsExpanded": {},
+            "runsPinned": [],
+            "runsHidden": [],
+            "runsVisibilityMap": {},
+            "runsHiddenMode": "FIRST_10_RUNS",
+            "viewMaximized": False,
+            "runListHidden": False,
+            "isAccordionReordered": False,
+            "useGroupedValuesInCharts": True,
+            "hideEmptyCharts": True,
+            "groupBy": None,
+            "groupsExpanded": {},
+            "autoRefreshEnabled": True,
+            "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+        }
+    )
+
+
+def runs_page(host: str, experiment: str) -> str:
+    """Address of the runs table with this view."""
+    return (
+        f"{host}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW_KEY}"
+    )

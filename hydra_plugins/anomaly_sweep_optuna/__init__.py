@@ -1,0 +1,1 @@
+"""Hydra plugin: ``hydra/sweeper=optuna``. (Hydra finds it by this folder.)"""

@@ -1,0 +1,68 @@
+"""The store of results that makes a sweep resumable."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from anomaly_sweep.errors import CacheError
+from anomaly_sweep.sweep.results import ResultStore
+from anomaly_sweep.sweep.trials import TrialResult
+
+
+def result(name: str, auc: float = 0.5) -> TrialResult:
+    return TrialResult(name, "ok", auc, 3, 10, 5, 0.25, 0.125)
+
+
+def test_what_is_put_is_got_to_the_last_bit(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results.sqlite")
+    kept = [result("a", 1 / 3), TrialResult.failed("b", "why")]
+    store.put(kept)
+    assert ResultStore(tmp_path / "results.sqlite").get(["a", "b", "c"]) == {"a": kept[0], "b": kept[1]}
+    assert store.get(["c"]) == {}
+
+
+def test_a_later_result_replaces_an_earlier_one(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results.sqlite")
+    store.put([TrialResult.failed("a", "why")])
+    store.put([result("a")])
+    assert store.get(["a"])["a"].ok
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results.sqlite")
+    broken = TrialResult("b", "ok", object())  # type: ignore[arg-type]
+    with pytest.raises(CacheError):
+        store.put([result("a"), broken])
+    assert store.get(["a"]) == {}
+
+
+def test_many_writers_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    ResultStore(path)
+    writers = [
+        threading.Thread(target=lambda i=i: [ResultStore(path).put([result(f"{i}-{j}")]) for j in range(20)])
+        for i in range(4)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    names = [f"{i}-{j}" for i in range(4) for j in range(20)]
+    assert len(ResultStore(path).get(names)) == 80
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    path.write_text("no database" * 100)
+    with pytest.raises(CacheError, match=r"results\.sqlite"):
+        ResultStore(path)
+
+
+def test_the_file_is_in_wal_mode(tmp_path: Path) -> None:
+    ResultStore(tmp_path / "results.sqlite")
+    with sqlite3.connect(tmp_path / "results.sqlite") as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)

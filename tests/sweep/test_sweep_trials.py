@@ -1,0 +1,315 @@
+"""Trials: the plain path is scikit-learn's, the shared path is the plain one's."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+from anomaly_sweep.config import PcaModeConf
+from anomaly_sweep.features.matrices import ShardFeatures
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.trials import Trial, TrialResult, run_trials
+
+ESTIMATORS = "anomaly_sweep.estimators"
+REDUCTIONS = [PcaModeConf("none")] + [
+    PcaModeConf(f"{mode}{rate}", mode, rate / 100) for mode in ("pca", "npca") for rate in range(10, 60, 10)
+]
+MVG = {"name": "mvg", "_target_": f"{ESTIMATORS}.gaussian.MultivariateGaussian"}
+
+
+def knn(k: int, aggregation: str = "mean") -> dict[str, Any]:
+    return {
+        "name": f"knn{k}",
+        "_target_": f"{ESTIMATORS}.neighbors.NearestNeighborDistance",
+        "k": k,
+        "aggregation": aggregation,
+    }
+
+
+CLOSED_FORM = [
+    *({**MVG, "shrinkage": shrinkage} for shrinkage in ("ledoit_wolf", "oas", "empirical")),
+    knn(1),
+    knn(5),
+    knn(10),
+    knn(3, "kth"),
+]
+FLOW = {
+    "name": "flow",
+    "_target_": f"{ESTIMATORS}.flow.coupling_flow",
+    "preset": "fast",
+    "blocks": 2,
+    "hidden": 8,
+    "steps": 4,
+}
+FOREST = {"name": "forest", "_target_": "sklearn.ensemble.IsolationForest", "n_estimators": 5}
+
+
+def trial(
+    pca_mode: PcaModeConf, estimator: dict[str, Any], levels: tuple[str, ...] = ("1",), pool: str = "avg"
+) -> Trial:
+    return Trial(fingerprint(levels, pool, pca_mode, estimator), levels, (pool,), pca_mode, estimator)
+
+
+def grid(*estimators: dict[str, Any], levels: tuple[str, ...] = ("1",)) -> list[Trial]:
+    return [trial(reduction, estimator, levels) for reduction in REDUCTIONS for estimator in estimators]
+
+
+def shard(train: np.ndarray, test: np.ndarray) -> ShardFeatures:
+    """Features as they are given: float64 here, so that a test can have digits that float32 has not."""
+    return ShardFeatures({"1": {"avg": train}}, {"1": {"avg": test}}, {})
+
+
+def random_case(n: int, d: int, good: int, bad: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    mixing = rng.standard_normal((d, d)) * np.logspace(0, -2, d)[:, None]
+    labels = np.repeat([0, 1], [good, bad])
+    test = (rng.standard_normal((good + bad, d)) + labels[:, None]) @ mixing
+    return rng.standard_normal((n, d)) @ mixing + 3, test + 3, labels
+
+
+def by_print(results: list[TrialResult]) -> dict[str, TrialResult]:
+    found = {result.fingerprint: result for result in results}
+    assert len(found) == len(results)
+    return found
+
+
+def values(results: list[TrialResult]) -> dict[str, tuple[Any, ...]]:
+    """What of results must not depend on how they were computed."""
+    return {
+        r.fingerprint: (r.status, r.image_auroc, r.n_features, r.n_train, r.n_test, r.reason) for r in results
+    }
+
+
+def scikit_learn(
+    train: np.ndarray, test: np.ndarray, labels: np.ndarray, mode: PcaModeConf, k: int | None
+) -> float:
+    if mode.mode != "none":
+        rank = min(len(train) - 1, train.shape[1])
+        kept = min(max(round(mode.rate * rank), 1), rank)
+        pca = PCA(n_components=rank, svd_solver="full").fit(train)
+        part = slice(0, kept) if mode.mode == "pca" else slice(rank - kept, rank)
+        train, test = pca.transform(train)[:, part], pca.transform(test)[:, part]
+    if k is None:
+        return float(roc_auc_score(labels, LedoitWolf().fit(train).mahalanobis(test)))
+    distances, _ = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(test)
+    return float(roc_auc_score(labels, distances.mean(axis=1)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(3, 40),
+    d=st.integers(1, 50),
+    good=st.integers(1, 12),
+    bad=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_plain_path_equals_scikit_learn(n: int, d: int, good: int, bad: int, seed: int) -> None:
+    train, test, labels = random_case(n, d, good, bad, seed)
+    ks = [k for k in (1, 5, 10) if k <= n]
+    trials = grid(MVG, *(knn(k) for k in ks))
+    results = by_print(run_trials(shard(train, test), labels, trials, shared=False))
+    for one in trials:
+        expected = scikit_learn(train, test, labels, one.pca_mode, one.estimator.get("k"))
+        assert results[one.fingerprint].image_auroc == pytest.approx(expected, abs=1e-9), one
+
+
+@st.composite
+def hard_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Few or many rows, dead and duplicated channels, duplicate images within and across parts, ties."""
+    n, d = draw(st.integers(2, 24)), draw(st.integers(1, 30))
+    good, bad = draw(st.integers(1, 10)), draw(st.integers(1, 10))
+    train, test, labels = random_case(n, d, good, bad, draw(st.integers(0, 2**32 - 1)))
+    if draw(st.booleans()):
+        train, test = np.round(train), np.round(test)
+    offset = draw(st.sampled_from([0.0, 100.0, 1e4]))
+    train, test = train + offset, test + offset
+    channel = st.integers(0, d - 1)
+    for dead in draw(st.lists(channel, max_size=3)):
+        train[:, dead] = test[:, dead] = draw(st.sampled_from([0.0, 7.25]))
+    for copy, original in draw(st.lists(st.tuples(channel, channel), max_size=3)):
+        train[:, copy], test[:, copy] = train[:, original], test[:, original]
+    train_row, test_row = st.integers(0, n - 1), st.integers(0, len(test) - 1)
+    for copy, original in draw(st.lists(st.tuples(train_row, train_row), max_size=4)):
+        train[copy] = train[original]
+    for copy, original in draw(st.lists(st.tuples(test_row, train_row), max_size=4)):
+        test[copy] = train[original]
+    for copy, original in draw(st.lists(st.tuples(test_row, test_row), max_size=4)):
+        test[copy] = test[original]
+    return train, test, labels
+
+
+@settings(max_examples=150, deadline=None)
+@given(hard_cases())
+def test_shared_path_equals_plain_path(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    train, test, labels = case
+    trials = grid(*CLOSED_FORM)
+    shared = by_print(run_trials(shard(train, test), labels, trials))
+    plain = by_print(run_trials(shard(train, test), labels, trials, shared=False))
+    assert shared.keys() == plain.keys()
+    for one in trials:
+        a, b = shared[one.fingerprint], plain[one.fingerprint]
+        about = (one.pca_mode.label, one.estimator)
+        assert (a.status, a.reason) == (b.status, b.reason), about
+        assert (a.n_features, a.n_train, a.n_test) == (b.n_features, b.n_train, b.n_test), about
+        assert a.image_auroc == pytest.approx(b.image_auroc, abs=1e-9), about
+        if a.ok:
+            assert a.fit_seconds is not None and a.fit_seconds >= 0
+            assert a.score_seconds is not None and a.score_seconds > 0
+
+
+@pytest.mark.parametrize("basis", ["rank", "dims", "variance"])
+def test_overlapping_reductions_of_any_basis(basis: str) -> None:
+    train, test, labels = random_case(20, 12, 8, 8, 5)
+    modes = [PcaModeConf("", mode, rate, basis) for mode in ("pca", "npca") for rate in (0.3, 0.8, 0.95, 1.0)]
+    trials = [trial(mode, estimator) for mode in modes for estimator in CLOSED_FORM]
+    shared, plain = (run_trials(shard(train, test), labels, trials, shared=flag) for flag in (True, False))
+    a, b = values(shared), values(plain)
+    for print_ in b:
+        assert a[print_][1] == pytest.approx(b[print_][1], abs=1e-9)
+        assert a[print_][2:] == b[print_][2:]
+
+
+def test_all_components_are_the_features_in_other_axes() -> None:
+    train, test, labels = random_case(30, 7, 10, 10, 1)
+    whole = [trial(PcaModeConf("none"), knn(5)), trial(PcaModeConf("none"), MVG)]
+    turned = [trial(PcaModeConf("npca100", "npca", 1.0), e) for e in (knn(5), MVG)]
+    results = by_print(run_trials(shard(train, test), labels, [*whole, *turned]))
+    for a, b in zip(whole, turned, strict=True):
+        assert results[a.fingerprint].image_auroc == results[b.fingerprint].image_auroc
+
+
+def two_levels() -> tuple[ShardFeatures, np.ndarray]:
+    first, second = random_case(20, 6, 8, 8, 2), random_case(20, 30, 8, 8, 3)
+    features = ShardFeatures(
+        {"1": {"avg": first[0]}, "2": {"avg": second[0]}},
+        {"1": {"avg": first[1]}, "2": {"avg": second[1]}},
+        {"3": "level 3 is out of order"},
+    )
+    return features, first[2]
+
+
+def test_order_and_company_of_trials_change_nothing() -> None:
+    features, labels = two_levels()
+    trials = [t for levels in (("1",), ("2",), ("1", "2")) for t in grid(*CLOSED_FORM, FOREST, levels=levels)]
+    together = values(run_trials(features, labels, trials))
+    shuffled = random.Random(0).sample(trials, len(trials))
+    assert values(run_trials(features, labels, shuffled)) == together
+    for one in shuffled[:40]:
+        assert values(run_trials(features, labels, [one])) == {one.fingerprint: together[one.fingerprint]}
+
+
+def test_results_are_told_as_they_are_made() -> None:
+    features, labels = two_levels()
+    told: list[TrialResult] = []
+    results = run_trials(features, labels, grid(MVG, FOREST, FLOW), on_trial=told.append)
+    assert told == results and len(told) == 3 * len(REDUCTIONS)
+
+
+def test_distinct_settings_have_distinct_numbers() -> None:
+    """The comparisons above would also hold if every trial gave the same number."""
+    features, labels = two_levels()
+    areas = {r.image_auroc for r in run_trials(features, labels, grid(*CLOSED_FORM, levels=("2",))) if r.ok}
+    assert len(areas) > 20
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_failures_stay_with_their_trials(shared: bool) -> None:
+    features, labels = two_levels()
+    none = PcaModeConf("none")
+    good = [trial(none, MVG), trial(none, knn(5)), trial(none, FOREST), trial(none, FLOW)]
+    bad = [
+        (trial(none, knn(21)), "estimator.k=21 is above the number of training images, 20"),
+        (trial(none, {**MVG, "shrinkage": "empirical"}, ("2",)), "is singular; use estimator.shrinkage="),
+        (trial(none, knn(0)), "estimator.k=0 is outside"),
+        (trial(none, {**MVG, "srinkage": "oas"}), "allowed: shrinkage"),
+        (trial(none, {**FLOW, "steps": 0}), "steps"),
+        (trial(none, {"name": "x", "_target_": "nowhere.Nothing"}), "cannot be imported"),
+        (trial(none, MVG, ("3",)), "level 3 is out of order"),
+        (trial(none, {"name": "x", "_target_": "fractions.Fraction"}), "has no fit and score_samples"),
+    ]
+    results = by_print(run_trials(features, labels, [*(one for one, _ in bad), *good], shared=shared))
+    for one, reason in bad:
+        assert not results[one.fingerprint].ok
+        assert results[one.fingerprint].image_auroc is None
+        assert reason in results[one.fingerprint].reason
+    assert all(results[one.fingerprint].ok for one in good)
+    alone = values(run_trials(features, labels, good, shared=shared))
+    assert alone == {one.fingerprint: values(list(results.values()))[one.fingerprint] for one in good}
+
+
+class Fragile:
+    """An estimator with a bug."""
+
+    def __init__(self, when: str = "fit") -> None:
+        self.when = when
+
+    def fit(self, X: np.ndarray) -> Fragile:
+        if self.when == "fit":
+            raise ZeroDivisionError("a bug")
+        return self
+
+    def score_samples(self, X: np.ndarray) -> np.ndarray:
+        return np.full(len(X), np.nan)
+
+
+def test_bugs_and_bad_scores_of_an_estimator_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    features, labels = two_levels()
+    fragile = {"name": "fragile", "_target_": f"{__name__}.Fragile"}
+    a = trial(PcaModeConf("none"), fragile)
+    b = trial(PcaModeConf("none"), {**fragile, "when": "never"})
+    results = by_print(run_trials(features, labels, [a, b]))
+    assert results[a.fingerprint].reason == "ZeroDivisionError: a bug"
+    assert "Traceback" in caplog.text and a.fingerprint in caplog.text
+    assert results[b.fingerprint].reason == "16 of 16 scores are NaN or infinite"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_unusable_data_fails_every_trial_with_the_reason(shared: bool) -> None:
+    train, test, labels = random_case(6, 3, 4, 4, 0)
+    trials = grid(MVG, knn(1), FOREST, FLOW)
+    for features, marks, reason in (
+        (shard(np.ones((6, 3)), test), labels, "identical features"),
+        (shard(train[:1], test), labels, "at least 2 training images"),
+        (shard(train, test), np.zeros_like(labels), "one class is missing"),
+    ):
+        results = run_trials(features, marks, trials, shared=shared)
+        assert len(results) == len(trials)
+        assert all(not r.ok and reason in r.reason for r in results)
+
+
+def test_equal_images_get_equal_scores_from_any_estimator() -> None:
+    """A good and an anomalous test image that are the same are a tie: 0.5, whatever rounding does."""
+    train, test, _ = random_case(40, 30, 1, 1, 7)
+    test[1] = test[0]
+    estimators = (*CLOSED_FORM[:2], knn(5), FOREST, FLOW)
+    for shared in (True, False):
+        results = run_trials(shard(train, test), np.array([0, 1]), grid(*estimators), shared=shared)
+        assert {r.image_auroc for r in results} == {0.5}
+
+
+def test_flows_are_deterministic_and_alone_in_company() -> None:
+    features, labels = two_levels()
+    flows = grid(FLOW) + grid(FLOW, levels=("2",))
+    others = [replace(t, fingerprint=fingerprint(t.fingerprint, "again")) for t in flows]
+    first = values(run_trials(features, labels, flows))
+    assert values(run_trials(features, labels, flows)) == first
+    company = values(run_trials(features, labels, [*others, *grid(MVG, FOREST), *reversed(flows)]))
+    for print_, value in first.items():
+        assert company[print_][1] == pytest.approx(value[1], abs=1e-6)
+    seeds_matter = [
+        company[a.fingerprint][1] != company[b.fingerprint][1] for a, b in zip(flows, others, strict=True)
+    ]
+    assert sum(seeds_matter) > len(flows) // 2
+    for one in (flows[3], flows[-1]):
+        (alone,) = run_trials(features, labels, [one])
+        assert alone.image_auroc == pytest.approx(first[one.fingerprint][1], abs=1e-6)

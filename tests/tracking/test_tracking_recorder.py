@@ -1,0 +1,167 @@
+"""What is written to MLflow, and what is told when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from anomaly_sweep.config import TrackingConf
+from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.tracking import client as client_module
+from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.recorder import Recorder, mean_auc, per_class_note
+from anomaly_sweep.tracking.view import VIEW_TAG, runs_page
+
+
+def conf(folder: Path, **changes: Any) -> TrackingConf:
+    return TrackingConf(
+        **{"uri": f"sqlite:///{folder}/mlflow.db", "artifacts": str(folder / "artifacts"), **changes}
+    )
+
+
+def row(category: str, auc: float | None, reason: str = "") -> dict[str, Any]:
+    blank = dict.fromkeys(names.TRIAL_COLUMNS)
+    status = names.STATUS_OK if auc is not None else names.STATUS_FAILED
+    return {
+        **blank,
+        "category": category,
+        "image_auroc": auc,
+        "n_train": 3,
+        "n_test": 5,
+        "status": status,
+        "reason": reason,
+        "run_id": "",
+    }
+
+
+def record(recorder: Recorder, rows: list[dict[str, Any]], **changes: Any) -> str:
+    given: dict[str, Any] = {
+        "labels": dict.fromkeys(names.GROUPS, "x"),
+        "context": {"dataset": "d", "weights": "w", "input_size": "64"},
+        "rows": rows,
+        "fingerprint": "f1",
+        "sweep": "s",
+        "parent": None,
+        "config": {"k": 1},
+        "warning": None,
+    }
+    return recorder.record_configuration(**{**given, **changes})
+
+
+def test_the_mean_needs_every_category() -> None:
+    assert mean_auc([row("a", 0.25), row("b", 0.75)]) == 0.5
+    assert mean_auc([row("a", 0.25), row("b", None)]) is None
+    assert mean_auc([]) is None
+
+
+def test_the_note_is_a_table_that_markdown_cannot_break() -> None:
+    note = per_class_note([row("b", None, "a | b\nc"), row("a", 0.5)], "head")
+    lines = note.splitlines()
+    assert lines[4:6] == ["| a | 0.5000 | 3 | 5 |  |", "| b | - | 3 | 5 | a \\| b c |"]
+    assert "a mean needs every category" in lines[6]
+
+
+def test_recorded_runs_are_found_by_fingerprint(tmp_path: Path) -> None:
+    recorder = Recorder(conf(tmp_path))
+    parent = recorder.start_sweep("s", "id", "note", resume=True)
+    run = record(recorder, [row("a", 0.5)], parent=parent)
+    failed = record(recorder, [row("a", None, "why")], parent=parent, fingerprint="f2")
+    assert recorder.recorded(parent) == {"f1": (run, "FINISHED"), "f2": (failed, "FAILED")}
+    assert [r["category"] for r in recorder.read_rows(run)] == ["a"]
+    assert recorder.read_rows(run)[0]["run_id"] == run
+    recorder.drop(failed)
+    assert set(recorder.recorded(parent)) == {"f1"}
+
+
+def test_what_a_killed_process_left_is_taken_back(tmp_path: Path) -> None:
+    recorder = Recorder(conf(tmp_path))
+    parent = recorder.start_sweep("s", "id", "note", resume=True)
+    whole = record(recorder, [row("a", 0.5)], parent=parent)
+    half = recorder.client.create_run(
+        recorder.experiment, tags={names.TAG_PARENT: parent, names.TAG_FINGERPRINT: "f9"}
+    )
+    assert set(recorder.recorded(parent)) == {"f1"}
+    recorder.drop_unfinished(parent)
+    client = MlflowClient(conf(tmp_path).uri)
+    assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
+    assert client.get_run(whole).info.lifecycle_stage == "active"
+
+
+def test_a_sweep_is_resumed_by_identity(tmp_path: Path) -> None:
+    recorder = Recorder(conf(tmp_path))
+    first = recorder.start_sweep("one", "id", "", resume=True)
+    recorder.finish(first, failed=True)
+    assert recorder.start_sweep("two", "id", "", resume=True) == first
+    assert recorder.sweep_name(first) == "one"
+    assert recorder.start_sweep("two", "other", "", resume=True) != first
+    assert recorder.start_sweep("two", "id", "", resume=False) != first
+
+
+def test_the_long_table_is_parquet_on_the_parent(tmp_path: Path) -> None:
+    recorder = Recorder(conf(tmp_path))
+    parent = recorder.start_sweep("s", "id", "", resume=True)
+    recorder.log_long_table(parent, [row("a", 0.5), row("b", None, "why")])
+    path = tmp_path / "artifacts" / parent / "artifacts" / names.LONG_TABLE
+    frame = pd.read_parquet(path)
+    assert tuple(frame.columns) == names.TRIAL_COLUMNS
+    assert frame["image_auroc"].isna().tolist() == [False, True]
+
+
+def test_the_runs_table_has_a_saved_view(tmp_path: Path) -> None:
+    recorder = Recorder(conf(tmp_path))
+    view = json.loads(recorder.client.get_experiment(recorder.experiment).tags[VIEW_TAG])
+    assert "metrics.`auc/mean`" in view["selectedColumns"]
+    assert all(f"params.`{group}`" in view["selectedColumns"] for group in names.GROUPS)
+    assert "/#/experiments/7/runs?workflowType=machine_learning" in runs_page("http://h", "7")
+
+
+def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_BUSY_SECONDS", 0.2)
+    holder = sqlite3.connect(tmp_path / "mlflow.db")
+    holder.execute("CREATE TABLE t (x)")
+    holder.commit()
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(TrackingError, match=r"mlflow\.db.*locked"):
+        Recorder(conf(tmp_path))
+    holder.close()
+
+
+def test_not_a_database(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to look at" * 20)
+    with pytest.raises(TrackingError, match=r"mlflow\.db"):
+        Recorder(conf(tmp_path))
+
+
+def test_a_server_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(client_module, "_TRIES", 1)
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        Recorder(conf(tmp_path, uri="http://127.0.0.1:9"))
+
+
+def test_a_busy_store_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    calls: list[int] = []
+
+    def busy_twice() -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise sqlite3.OperationalError("database is locked")
+        return "done"
+
+    assert client_module.retrying(busy_twice, "sqlite:///x") == "done"
+    with pytest.raises(TrackingError, match="no such column"):
+        client_module.retrying(lambda: (_ for _ in ()).throw(sqlite3.OperationalError("no such column")), "u")
+
+
+def test_a_deleted_experiment_is_told(tmp_path: Path) -> None:
+    recorder = Recorder(conf(tmp_path))
+    recorder.client.delete_experiment(recorder.experiment)
+    with pytest.raises(TrackingError, match="restore"):
+        Recorder(conf(tmp_path))
