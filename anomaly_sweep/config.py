@@ -309,12 +309,13 @@ def parse_node(name: str, node: Any) -> Any:
         For a value out of range, a missing value or an unknown key.
     """
     try:
+        # Resolved where it stands: a value may refer to other nodes.
+        value = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
         if name == "estimator":
-            value = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
             if not isinstance(value, dict) or "_target_" not in value or "name" not in value:
                 raise ConfigError("estimator needs the keys name and _target_ (see conf/estimator/)")
             return value
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(NODE_TYPES[name]), node))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(NODE_TYPES[name]), value))
     except MissingMandatoryValue as error:
         raise ConfigError(f"{name}.{error.key} must be given: {name}.{error.key}=...") from error
     except OmegaConfBaseException as error:

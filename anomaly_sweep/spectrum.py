@@ -202,14 +202,17 @@ class _Frame:
 
     @classmethod
     def of(cls, wide: Matrix) -> _Frame:
-        """Axes of a matrix (n, d), n < d."""
+        """Axes of a matrix (n, d), n < d, whose memory they take."""
         n = len(wide)
-        reflectors, factors, _ = lapack.dgeqrt(min(_BLOCK, n), wide.T)
+        reflectors, factors, _ = lapack.dgeqrt(min(_BLOCK, n), wide.T, overwrite_a=True)
         return cls(reflectors, factors, np.tril(reflectors[:n].T))
 
     def turn(self, rows: Matrix) -> tuple[Matrix, Matrix]:
-        """Rows (m, d) in these axes, (m, n), and their squared distance to the row space, (m,)."""
-        turned = lapack.dgemqrt(self.reflectors, self.factors, rows.T, trans="T")[0].T
+        """Rows (m, d) in these axes, (m, n), and their squared distance to the row space, (m,).
+
+        The result takes the rows' memory.
+        """
+        turned = self._apply("T", rows)
         n = len(self.triangle)
         return turned[:, :n], (turned[:, n:] ** 2).sum(axis=1)
 
@@ -217,5 +220,10 @@ class _Frame:
         """Rows (m, n) in these axes as rows (m, d)."""
         padded = np.zeros((len(rows), len(self.reflectors)))
         padded[:, : rows.shape[1]] = rows
-        turned: Matrix = lapack.dgemqrt(self.reflectors, self.factors, padded.T, trans="N")[0].T
+        return self._apply("N", padded)
+
+    def _apply(self, transposed: str, rows: Matrix) -> Matrix:
+        turned: Matrix = lapack.dgemqrt(
+            self.reflectors, self.factors, rows.T, trans=transposed, overwrite_c=True
+        )[0].T
         return turned

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     tables = commands.add_parser("tables", help="make a paper's tables, with the published values beside")
     _add_reading(tables)
     _add_study(tables)
+    _add_log(tables)
     tables.add_argument("--paper", choices=PAPERS, default=PAPERS[0])
     tables.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the tables' files")
 
@@ -78,7 +79,24 @@ def _parser() -> argparse.ArgumentParser:
     figures = commands.add_parser("figures", help="draw every figure as PDF, SVG and PNG")
     _add_reading(figures)
     _add_study(figures)
+    _add_log(figures)
     figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the figures")
+
+    report = commands.add_parser("report", help="write one page with everything, for each backbone")
+    _add_reading(report)
+    _add_study(report)
+    _add_log(report)
+    report.add_argument("--out", type=Path, required=True, metavar="FILE", help="report.html")
+
+    compare = commands.add_parser("compare", help="set sweeps against the first of them")
+    _add_store(compare, compare)
+    compare.add_argument(
+        "sweeps",
+        nargs="+",
+        metavar="SWEEP",
+        help="names of sweeps, or files as 'trials' writes them; two or more",
+    )
+    compare.add_argument("--format", choices=FORMATS, default=FORMATS[0])
 
     ui = commands.add_parser("ui", help="serve MLflow's UI and open the table of runs")
     ui.add_argument("--tracking-uri", default=DEFAULT_URI, metavar="URI", help="default: %(default)s")
@@ -103,6 +121,10 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 def _add_store(parser: argparse.ArgumentParser, group: argparse._ActionsContainer) -> None:
     group.add_argument("--tracking-uri", default=DEFAULT_URI, metavar="URI", help="default: %(default)s")
     parser.add_argument("--experiment", metavar="NAME", help="default: every experiment there")
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log", action="store_true", help="also put the files on the sweep's parent run")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:

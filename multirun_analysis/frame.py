@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Reading:
-    """Trials and what is worth telling the user about how they were read."""
+    """Trials, what is worth telling the user about how they were read, and what the sweeps ran with."""
 
     trials: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
 
 
 def read_trials(
@@ -74,7 +75,7 @@ def collect(
             f"{where} holds no recorded trial{f' of sweep {sweep!r}' if sweep else ''}: "
             "run a sweep with anomaly-sweep -m first"
         )
-    return unique(trials, stored.ends, stored.notes)
+    return replace(unique(trials, stored.ends, stored.notes), origins=stored.origins)
 
 
 def unique(trials: pd.DataFrame, ends: Mapping[str, RunEnd], notes: list[str]) -> Reading:

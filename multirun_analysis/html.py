@@ -9,6 +9,7 @@ from multirun_analysis.table import Block, Cell, Table, shown
 
 #: Verdicts get a sign as well as their word.
 MARKS = {"holds": "holds", "does not hold": "fails", "undecided": "open", "not enough runs": "open"}
+_TEXT = ' class="text"'
 
 
 def to_html(table: Table) -> str:
@@ -38,7 +39,10 @@ def page(title: str, body: str, *, script: bool = True) -> str:
 
 def table_html(table: Table, level: int = 2) -> str:
     """A ``section`` with a table, under a heading of that level."""
-    columns = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+    columns = "".join(
+        f'<th scope="col"{_TEXT if table.is_text(i) else ""}>{escape(column)}</th>'
+        for i, column in enumerate(table.columns)
+    )
     lines = [
         f'<section class="table" id="{escape(table.name)}">',
         f"<h{level}>{escape(table.title)}</h{level}>",

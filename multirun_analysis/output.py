@@ -31,3 +31,10 @@ def write_tables(tables: Sequence[Table | Absent], folder: Path) -> list[str]:
         (folder / DOCUMENT).write_text(latex_document(made), encoding="utf-8")
         lines.append(f"wrote {folder / DOCUMENT} (all of them, to compile)")
     return lines
+
+
+def table_files(tables: Sequence[Table | Absent], folder: Path) -> list[Path]:
+    """The files that `write_tables` writes."""
+    made = [table for table in tables if isinstance(table, Table)]
+    files = [folder / f"{table.name}{suffix}" for table in made for suffix in RENDERERS]
+    return [*files, folder / DOCUMENT] if made else []

@@ -123,10 +123,8 @@ def _refuse_mixtures(trials: pd.DataFrame, rows: str, cols: str, average_over: S
         dimension
         for dimension in DIMENSIONS
         if dimension not in named
-        and (
-            trials.groupby([rows, cols])[dimension].nunique().gt(1).any()
-            or (dimension == "dataset" and trials[dimension].nunique() > 1)
-        )
+        and trials[dimension].nunique() > 1  # of most there is one: no need to look into the cells
+        and (trials.groupby([rows, cols])[dimension].nunique().gt(1).any() or dimension == "dataset")
     ]
     if free:
         choices = "; ".join(f"{name} ({', '.join(map(str, _values(trials, name)))})" for name in free)

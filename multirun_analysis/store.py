@@ -37,11 +37,15 @@ class RunEnd:
 
 @dataclass
 class StoreReading:
-    """Rows as they were recorded, the end of each run by its id, and what is worth telling the user."""
+    """Rows as they were recorded, the end of each run by its id, and what is worth telling the user.
+
+    ``origins`` says for each parent run which it is and what it ran with.
+    """
 
     rows: pd.DataFrame
     ends: dict[str, RunEnd]
     notes: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
 
 
 def read_store(
@@ -62,7 +66,7 @@ def read_store(
     """
     client = connect(tracking_uri)
     ids = experiment_ids(client, tracking_uri, experiment)
-    parents = list(_search(client, ids, names.KIND_SWEEP))
+    parents = list(search(client, ids, names.KIND_SWEEP))
     notes: list[str] = []
     if latest:
         sweep = _latest(parents)
@@ -72,7 +76,7 @@ def read_store(
                 f"sweep {sweep!r}, the latest of {len(others) + 1} "
                 "(--sweep NAME for another, --sweep all for all of them)"
             )
-    children = [run for run in _search(client, ids, names.KIND_CONFIGURATION, sweep) if _belongs(run, sweep)]
+    children = [run for run in search(client, ids, names.KIND_CONFIGURATION, sweep) if _belongs(run, sweep)]
     if sweep is not None:
         known = {name for name in map(_sweep_name, parents) if name}
         if sweep not in known and not children:
@@ -90,10 +94,11 @@ def read_store(
     filled = [frame for frame in frames if len(frame)]
     rows = pd.concat(filled, ignore_index=True) if filled else frames[-1]
     ends = {run.info.run_id: _end(run) for run in children}
-    return StoreReading(rows, ends, notes)
+    recorded = set(rows["sweep"].dropna()) if len(rows) else set()
+    return StoreReading(rows, ends, notes, [_origin(run) for run in parents if _sweep_name(run) in recorded])
 
 
-def _search(client: MlflowClient, ids: list[str], kind: str, sweep: str | None = None) -> Iterator[Run]:
+def search(client: MlflowClient, ids: list[str], kind: str, sweep: str | None = None) -> Iterator[Run]:
     """All active runs of one kind, page by page; of one sweep where its name can stand in a filter."""
     token = None
     query = f"tags.`{names.TAG_KIND}` = '{kind}'"
@@ -110,6 +115,13 @@ def _search(client: MlflowClient, ids: list[str], kind: str, sweep: str | None =
 def _sweep_name(run: Run) -> str | None:
     name: str | None = run.data.tags.get(names.TAG_SWEEP)
     return name
+
+
+def _origin(run: Run) -> str:
+    tags = run.data.tags
+    version = tags.get(names.TAG_VERSION, "version not recorded")
+    parts = [f"anomaly_sweep {version}", tags.get(names.TAG_VERSIONS), tags.get(names.TAG_GIT)]
+    return f"sweep {_sweep_name(run)}: run {run.info.run_id}; {', '.join(filter(None, parts))}"
 
 
 def _belongs(run: Run, sweep: str | None) -> bool:

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 import webbrowser
 
+from anomaly_sweep.tracking.view import runs_page
 from multirun_analysis.connection import connect, experiment_ids
 from multirun_analysis.errors import AnalysisError
 
@@ -27,7 +28,7 @@ def show(tracking_uri: str, experiment: str, port: int, *, browser: bool) -> int
         check_port(port)
     experiment_id = experiment_ids(connect(tracking_uri), tracking_uri, experiment)[0]
     if remote:
-        _open(runs_url(tracking_uri.rstrip("/"), experiment_id), browser)
+        _open(runs_page(tracking_uri.rstrip("/"), experiment_id), browser)
         return 0
     # A session of its own, so that all of its processes can be ended; its job runners are not needed.
     server = subprocess.Popen(
@@ -38,18 +39,13 @@ def show(tracking_uri: str, experiment: str, port: int, *, browser: bool) -> int
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended ends the server too
     try:
         _wait_until_up(server, port)
-        _open(runs_url(f"http://{HOST}:{port}", experiment_id), browser)
+        _open(runs_page(f"http://{HOST}:{port}", experiment_id), browser)
         print("stop with Ctrl-C", flush=True)
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         _stop(server)
-
-
-def runs_url(base: str, experiment_id: str) -> str:
-    """Address of an experiment's table of runs."""
-    return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def server_command(tracking_uri: str, port: int) -> list[str]:

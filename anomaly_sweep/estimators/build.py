@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -39,7 +40,8 @@ def check(config: Mapping[str, Any]) -> None:
     Raises
     ------
     ConfigError
-        If a key is not an argument of the target (the message lists those that are), or a value is refused.
+        If the target cannot be imported or called, if a key is not an argument of it (the message lists
+        those that are), or if it refuses a value.
     """
     build(config, seed=0)
 
@@ -61,7 +63,12 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     """
     target = target_of(config)
     arguments = _arguments(config)
-    parameters = inspect.signature(target).parameters
+    try:
+        parameters = _parameters(target)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"estimator._target_={config['_target_']} has no named arguments that could be set ({error})"
+        ) from error
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     unknown = [key for key in arguments if key not in parameters and not open_ended]
     if unknown:
@@ -83,6 +90,11 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     if not (hasattr(made, "fit") and hasattr(made, "score_samples")):
         raise ConfigError(f"estimator {config['name']}: {config['_target_']} has no fit and score_samples")
     return made  # type: ignore[no-any-return]
+
+
+@functools.lru_cache
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target).parameters
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

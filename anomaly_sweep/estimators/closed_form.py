@@ -94,7 +94,7 @@ def fit_gaussians(
 def mahalanobis(gaussians: Sequence[DiagonalGaussian], test: Projection) -> Matrix:
     """Mahalanobis distances (gaussians, m) of projected features."""
     precisions = np.array([gaussian.precisions for gaussian in gaussians])
-    squared = precisions.reshape(len(gaussians), -1) @ (test.inside**2).T
+    squared = precisions.reshape(-1, test.inside.shape[1]) @ (test.inside**2).T
     squared += np.outer([gaussian.outside for gaussian in gaussians], test.outside)
     return np.sqrt(squared)
 
@@ -140,11 +140,13 @@ def _portion(
     sums = _Sums(reductions, rank)
     train_norms, test_norms = sums(train**2), sums(test.inside**2)
     found = np.empty((len(reductions), len(test.inside), k))
-    for index, products in _products(train, test.inside, reductions):
+    squares = np.empty((len(test.inside), len(train)))
+    for index, products in _products(train, -2.0 * test.inside, reductions):
         reduction = reductions[index]
         norm = test_norms[:, index] + (test.outside if reduction.whole else 0.0)
         # |x - t|^2 = |x|^2 + (|t|^2 - 2 x t): the test image's own norm changes no order.
-        squared = nearest(train_norms[:, index] - 2.0 * products, k) + norm[:, None]
+        np.add(products, train_norms[:, index], out=squares)
+        squared = nearest(squares, k) + norm[:, None]
         near = squared[:, 0] <= _NEAR * norm
         np.sqrt(squared, out=found[index], where=~near[:, None])
         if near.any():

@@ -58,13 +58,15 @@ class NearestNeighborDistance:
 
 
 def nearest(distances: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """The k smallest of each row, (m, n) -> (m, k), in order."""
-    return np.sort(np.partition(distances, k - 1, axis=1)[:, :k], axis=1)
+    """The k smallest of each row, (m, n) -> (m, k), in order. The rows themselves are rearranged."""
+    distances.partition(k - 1, axis=1)
+    return np.sort(distances[:, :k], axis=1)
 
 
 def aggregate(ordered: NDArray[np.float64], k: int, aggregation: str) -> NDArray[np.float64]:
-    """Scores (m,) from at least k smallest distances in order, (m, >= k)."""
-    score: NDArray[np.float64] = ordered[:, :k].mean(axis=1) if aggregation == "mean" else ordered[:, k - 1]
+    """Scores (..., m) from at least k smallest distances in order, (..., m, >= k)."""
+    mean = aggregation == "mean"
+    score: NDArray[np.float64] = ordered[..., :k].mean(axis=-1) if mean else ordered[..., k - 1]
     return score
 
 

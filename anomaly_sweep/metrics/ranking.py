@@ -31,16 +31,13 @@ def settle_ties(scores: ArrayLike) -> NDArray[np.float64]:
         Each value is one of the row's scores, none is above its own score.
     """
     values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(values, axis=-1, kind="stable")
-    ranked = np.take_along_axis(values, order, axis=-1)
-    limit = np.abs(values).max(axis=-1, initial=0.0, keepdims=True) * TIE_RESOLUTION
-    starts = _starts(np.diff(ranked, axis=-1) > limit)
+    order, ranked, new = _ranked(values, TIE_RESOLUTION)
     settled = np.empty_like(values)
-    np.put_along_axis(settled, order, np.take_along_axis(ranked, starts, axis=-1), axis=-1)
+    np.put_along_axis(settled, order, np.take_along_axis(ranked, _starts(new), axis=-1), axis=-1)
     return settled
 
 
-def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
+def auroc(scores: ArrayLike, labels: ArrayLike, *, settled: bool = False) -> float:
     """Area under the ROC curve by ranks (the Mann-Whitney statistic), ties counted half.
 
     Parameters
@@ -49,6 +46,8 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
         Higher = more anomalous.
     labels : array_like of shape (n,)
         1 (or True) for anomalous, 0 for good.
+    settled : bool
+        Take the scores as :func:`settle_ties` makes them.
 
     Returns
     -------
@@ -64,10 +63,10 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"scores must be a vector, got shape {values.shape}")
-    return float(aurocs(values[None], labels)[0])
+    return float(aurocs(values[None], labels, settled=settled)[0])
 
 
-def aurocs(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+def aurocs(scores: ArrayLike, labels: ArrayLike, *, settled: bool = False) -> NDArray[np.float64]:
     """:func:`auroc` of each row of scores, (t, n) -> (t,), on common labels (n,)."""
     values = np.asarray(scores, dtype=np.float64)
     positive = np.asarray(labels).astype(bool)
@@ -80,19 +79,26 @@ def aurocs(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     n_negative = len(positive) - n_positive
     if n_positive == 0 or n_negative == 0:
         raise DatasetError("AUROC needs both good and anomalous test images; one class is missing")
-    order = np.argsort(values, axis=1)
-    ranked = np.take_along_axis(values, order, axis=1)
+    order, _, new = _ranked(values, TIE_RESOLUTION if settled else 0.0)
     # Twice the mean 0-based rank of a run of ties is its first plus its last rank: integers, no rounding.
-    new = np.diff(ranked, axis=1) > 0
-    first = _starts(new)
-    last = len(positive) - 1 - _starts(new[:, ::-1])[:, ::-1]
-    rank_sum = np.where(positive[order], first + last, 0).sum(axis=1)
+    twice = _starts(new) + len(positive) - 1 - _starts(new[:, ::-1])[:, ::-1]
+    rank_sum = np.where(positive[order], twice, 0).sum(axis=1)
     area: NDArray[np.float64] = (rank_sum - n_positive * (n_positive - 1)) / (2 * n_positive * n_negative)
     return area
 
 
+def _ranked(
+    values: NDArray[np.float64], resolution: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]]:
+    """Order of the last axis, the values in it, and which but the first are more than a tie's gap up."""
+    order = np.argsort(values, axis=-1)
+    ranked = np.take_along_axis(values, order, axis=-1)
+    limit = np.maximum(ranked[..., -1:], -ranked[..., :1]) * resolution
+    return order, ranked, np.diff(ranked, axis=-1) > limit
+
+
 def _starts(new: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Where each place's run starts, (..., n), if ``new`` (..., n - 1) tells which places start one."""
-    places = np.arange(1, new.shape[-1] + 1)
-    starts = np.maximum.accumulate(np.where(new, places, 0), axis=-1)
-    return np.concatenate([np.zeros_like(starts, shape=(*new.shape[:-1], 1)), starts], axis=-1)
+    starts = np.zeros((*new.shape[:-1], new.shape[-1] + 1), dtype=np.intp)
+    np.multiply(new, np.arange(1, new.shape[-1] + 1), out=starts[..., 1:])
+    return np.maximum.accumulate(starts, axis=-1)

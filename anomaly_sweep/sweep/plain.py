@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.estimators.build import build
-from anomaly_sweep.metrics.ranking import auroc, settle_ties
+from anomaly_sweep.metrics.ranking import auroc
 from anomaly_sweep.sweep.reductions import Matrix, Reductions
 from anomaly_sweep.sweep.trial import Trial, TrialResult, guarded
 from anomaly_sweep.tracking.names import STATUS_OK
@@ -71,11 +71,10 @@ def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:
 def _result(
     trial: Trial, reduced: Reductions, train: Matrix, scores: Matrix, labels: Labels, fit: float, score: float
 ) -> TrialResult:
-    scores = reduced.of_all(scores)
     return TrialResult(
         trial.fingerprint,
         STATUS_OK,
-        image_auroc=auroc(settle_ties(scores) if np.isfinite(scores).all() else scores, labels),
+        image_auroc=auroc(reduced.of_all(scores), labels, settled=True),
         n_features=train.shape[1],
         n_train=len(train),
         n_test=len(labels),

@@ -20,7 +20,7 @@ from anomaly_sweep.estimators.closed_form import (
 )
 from anomaly_sweep.estimators.gaussian import MultivariateGaussian
 from anomaly_sweep.estimators.neighbors import NearestNeighborDistance, aggregate, too_few
-from anomaly_sweep.metrics.ranking import aurocs, settle_ties
+from anomaly_sweep.metrics.ranking import aurocs
 from anomaly_sweep.sweep.reductions import Matrix, Reductions
 from anomaly_sweep.sweep.trial import Trial, TrialResult, by, reason_of
 from anomaly_sweep.tracking.names import STATUS_OK
@@ -103,31 +103,20 @@ def _neighbors(
     try:
         begun = time.perf_counter()
         reductions = [reduced.reduction(trial.pca_mode) for trial, _ in pairs]
-        distinct = list(dict.fromkeys(reductions))
-        distances = dict(
-            zip(
-                distinct,
-                neighbor_distances(
-                    reduced.spectrum,
-                    reduced.projection,
-                    (reduced.train, reduced.test),
-                    distinct,
-                    max(model.k for _, model in pairs),
-                ),
-                strict=True,
-            )
+        place = {reduction: i for i, reduction in enumerate(dict.fromkeys(reductions))}
+        most = max(model.k for _, model in pairs)
+        ordered = neighbor_distances(
+            reduced.spectrum, reduced.projection, (reduced.train, reduced.test), list(place), most
         )
-        scores = [
-            aggregate(distances[reduction], model.k, model.aggregation)
-            for reduction, (_, model) in zip(reductions, pairs, strict=True)
-        ]
+        rules = {(model.k, model.aggregation) for _, model in pairs}
+        scores = {rule: aggregate(ordered, *rule) for rule in rules}
         score = (time.perf_counter() - begun) / len(pairs)
     except Exception as error:
         yield from _failed([trial for trial, _ in pairs], error)
         return
     scored += [
-        _Scored(trial, reduction, row, 0.0, score)
-        for (trial, _), reduction, row in zip(pairs, reductions, scores, strict=True)
+        _Scored(trial, reduction, scores[model.k, model.aggregation][place[reduction]], 0.0, score)
+        for (trial, model), reduction in zip(pairs, reductions, strict=True)
     ]
 
 
@@ -138,7 +127,7 @@ def _results(
         return
     try:
         scores = reduced.of_all(np.stack([one.scores for one in scored]))
-        areas = aurocs(settle_ties(scores), labels)
+        areas = aurocs(scores, labels, settled=True)
     except Exception as error:
         yield from _failed([one.trial for one in scored], error)
         return

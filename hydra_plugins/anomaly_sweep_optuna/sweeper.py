@@ -20,7 +20,7 @@ class TPEConf:
     seed: int | None = 0
     n_startup_trials: int = 10
     n_ei_candidates: int = 24
-    multivariate: bool = False
+    multivariate: bool | None = None  # null: as Optuna has it
     group: bool = False
     constant_liar: bool = True
 

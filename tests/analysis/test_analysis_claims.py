@@ -73,12 +73,17 @@ def true_world() -> pd.DataFrame:
     return world()
 
 
+@pytest.fixture(scope="module")
+def true_claims(true_world: pd.DataFrame) -> dict[str, Claim]:
+    return by_name(true_world)
+
+
 def by_name(frame: pd.DataFrame, **options: str) -> dict[str, Claim]:
     return {claim.name: claim for claim in claims(frame, **options)}
 
 
-def test_in_a_world_where_the_paper_is_right_everything_holds(true_world: pd.DataFrame) -> None:
-    found = by_name(true_world)
+def test_in_a_world_where_the_paper_is_right_everything_holds(true_claims: dict[str, Claim]) -> None:
+    found = true_claims
     assert len(found) == 11
     assert {name: claim.verdict for name, claim in found.items()} == dict.fromkeys(found, HOLDS)
     assert all(claim.categories == 8 and claim.why == "" for claim in found.values())
@@ -98,8 +103,8 @@ def test_in_the_opposite_world_nothing_does_but_the_small(true_world: pd.DataFra
         assert found[name].verdict == FAILS
 
 
-def test_the_figures_are_plain_means(true_world: pd.DataFrame) -> None:
-    found = by_name(true_world)
+def test_the_figures_are_plain_means(true_world: pd.DataFrame, true_claims: dict[str, Claim]) -> None:
+    found = true_claims
     own = true_world[true_world["backbone"] == "efficientnet_b5"]
     main = own[(own["pooling"] == "avg") & (own["augmentation"] == "none")]
 
@@ -204,9 +209,11 @@ def test_a_matrix_is_complete_or_says_what_lacks(true_world: pd.DataFrame) -> No
     assert lacking == Lacking("no trials with estimator svm")
 
 
-def test_the_table_of_claims_goes_into_every_format(true_world: pd.DataFrame) -> None:
+def test_the_table_of_claims_goes_into_every_format(
+    true_world: pd.DataFrame, true_claims: dict[str, Claim]
+) -> None:
     study = choose_study(true_world)
-    table = claims_table(claims(true_world), study)
+    table = claims_table(list(true_claims.values()), study)
     for suffix, render in RENDERERS.items():
         text = render(table)
         assert text.count("holds") >= 11, suffix

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from analysis_stores import Store, make_frame, make_rows
 
+from anomaly_sweep.tracking.view import runs_page
 from multirun_analysis import ui
 from multirun_analysis.cli import main
 from multirun_analysis.errors import AnalysisError
@@ -202,9 +203,61 @@ def test_ui_opens_the_table_of_runs(
     monkeypatch.setattr(ui.signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(ui, "check_port", lambda port: None)
     assert main(["ui", "--tracking-uri", store.uri, "--port", "5055"]) == 0
-    url = f"http://127.0.0.1:5055/#/experiments/{store.experiment}/runs?workflowType=machine_learning"
+    url = runs_page("http://127.0.0.1:5055", store.experiment)
+    assert f"/#/experiments/{store.experiment}/runs?workflowType=machine_learning" in url
     assert opened == [url] and url in capsys.readouterr().out
     assert Server.started == [ui.server_command(store.uri, 5055)] and Server.code == 0
     assert main(["ui", "--tracking-uri", store.uri, "--port", "5055", "--no-browser"]) == 0
     assert len(opened) == 1
     assert main(["ui", "--tracking-uri", store.uri, "--experiment", "x"]) == 2
+
+
+def test_claims_effects_and_comparison_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, other = tmp_path / "t.parquet", tmp_path / "u.csv"
+    save_trials(make_frame(SMALL | {"backbone": ("efficientnet_b5", "resnet18")}), path)
+    save_trials(make_frame(SMALL, weights="other"), other)
+    source = ["--trials", str(path)]
+    assert main(["claims", *source, "--backbone", "all"]) == 0
+    assert capsys.readouterr().out.count("EfficientNet-B5 beats ResNet-18") >= 2
+    for form in ("text", "html"):
+        assert main(["effects", *source, "--format", form]) == 0
+        assert capsys.readouterr().out.count("npca50") > 3
+    assert main(["compare", str(path), str(other)]) == 0
+    assert "u against t" in capsys.readouterr().out
+    assert main(["compare", str(path)]) == 2
+    assert "two sweeps or more" in capsys.readouterr().err
+
+
+def test_tables_figures_and_report_on_the_parent_run(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"layer": ("level6", "level7"), "pca_mode": ("npca50",), "estimator": ("knn1",)}
+    parent, _ = store.add_sweep(make_rows(grid), "a")
+    store.add_sweep(make_rows(grid), "b", start=90_000)
+    source = ["--tracking-uri", store.uri, "--sweep", "a", "--log", "--out"]
+    assert main(["tables", *source, str(tmp_path / "x")]) == 0
+    assert main(["figures", *source, str(tmp_path / "y"), "--backbone", "all"]) == 0
+    assert main(["report", *source, str(tmp_path / "z" / "report.html")]) == 0
+    assert f"on run {parent} of sweep a, under analysis/" in capsys.readouterr().out
+    assert parent is not None
+    page = (tmp_path / "z" / "report.html").read_text(encoding="utf-8")
+    assert f"sweep a: run {parent}; anomaly_sweep version not recorded" in page and "sweep b" not in page
+
+    def there(folder: str) -> set[str]:
+        return {
+            entry.path.removeprefix(f"{folder}/") for entry in store.client.list_artifacts(parent, folder)
+        }
+
+    assert there("analysis") == {"tables", "figures", "report.html"}
+    assert there("analysis/tables") == {
+        "document.tex",
+        *(f"table3.{suffix}" for suffix in ("txt", "md", "tex", "csv", "html")),
+    }
+    assert {"pareto.pdf", "pareto.svg", "pareto.png"} <= there("analysis/figures/efficientnet_b5")
+    every = ["tables", "--tracking-uri", store.uri, "--sweep", "all", "--log", "--out", str(tmp_path / "x")]
+    assert main(every) == 0  # the later sweep repeats every trial of the first: they are of one sweep
+    trials = tmp_path / "t.csv"
+    save_trials(make_frame(SMALL), trials)
+    assert main(["tables", "--trials", str(trials), "--log", "--out", str(tmp_path / "w")]) == 2
+    assert "--log needs the tracking store" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()

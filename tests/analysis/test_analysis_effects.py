@@ -67,7 +67,7 @@ def test_shares_are_those_of_statsmodels() -> None:
     assert [found[key] for key in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))] == pytest.approx(list(theirs))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_the_full_grid_is_full_and_the_trials_themselves(data: st.DataObject) -> None:
     frame = make_frame()

@@ -26,7 +26,7 @@ def test_whole_cells_are_the_plain_means() -> None:
     assert result.value("npca99", "mvg") is None and result.value("none", "svm") is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_a_cell_is_there_only_where_every_category_is(data: st.DataObject) -> None:
     rows = make_rows({"layer": ("level6", "level7"), "pca_mode": ("none", "npca50")})

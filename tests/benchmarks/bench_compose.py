@@ -89,10 +89,14 @@ def main() -> None:
         categories = sorted(path.name for path in (folder / "data").iterdir() if path.is_dir())
         loader, config = master_config(folder, [])
         jobs = jobs_of(loader, config)
-        a_job = basic_seconds(loader, config, jobs[:: max(1, len(jobs) // arguments.sample)][: arguments.sample])
+        a_job = basic_seconds(
+            loader, config, jobs[:: max(1, len(jobs) // arguments.sample)][: arguments.sample]
+        )
         a_job /= arguments.sample
         print(f"Hydra's basic launcher: {a_job:.3f} s a job ({arguments.sample} jobs)")
-        print("configurations  compose s  plan s  total s  labels s  Hydra s (extrapolated)  ratio  goal <= 3 s")
+        print(
+            "configurations  compose s  plan s  total s  labels s  Hydra s (extrapolated)  ratio  goal <= 3 s"
+        )
         index = FileIndex(folder / "files.sqlite")
         # Once before the clock starts: reading the images' digests is the data's cost, not the plan's.
         make_plan(configurations_of(_composer(loader, config).jobs(jobs[:1])), index)

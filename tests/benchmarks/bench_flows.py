@@ -13,8 +13,8 @@
 2. The 2,310 flows of the grid on the embedded data set with the default preset, measured in full for one
    category: its 14 x 11 flows with their scoring.
 
-Times on a CPU are process times, which still wander with the machine; all ratios are of this run. The floor is the operations of all matrix
-products at the rate of a large float32 product.
+Times on a CPU are process times, which still wander with the machine; all ratios are of this run. The floor
+is the operations of all matrix products at the rate of a large float32 product.
 """
 
 from __future__ import annotations

@@ -2,13 +2,19 @@
 
 import math
 import pickle
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.config import register
+from anomaly_sweep.errors import ConfigError, EstimatorError
+from anomaly_sweep.estimators.build import build
 from anomaly_sweep.estimators.flow import (
     DIFFERNET,
     FAST,
@@ -20,6 +26,7 @@ from anomaly_sweep.estimators.flow import (
 )
 from anomaly_sweep.estimators.flow.stacks import PADDING
 
+register()
 SHORT = flow_settings(steps=20)
 
 
@@ -157,6 +164,47 @@ def test_presets() -> None:
         flow_settings("slow")
     with pytest.raises(EstimatorError, match="no setting depth"):
         flow_settings(depth=3)
+
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def composed(*overrides: str) -> CouplingFlow:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"estimator={overrides[0]}", *overrides[1:]])
+    flow = build(OmegaConf.to_container(config.estimator, resolve=True), seed=5)
+    assert isinstance(flow, CouplingFlow) and flow.seed == 5
+    return flow
+
+
+def test_options_of_the_estimator_group() -> None:
+    assert composed("flow").settings == FAST
+    assert composed("flow_differnet").settings == DIFFERNET
+    assert composed("flow", "estimator.preset=differnet").settings == DIFFERNET
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(FAST)])
+def test_every_setting_is_config(field: str) -> None:
+    changed = {
+        "coupling": "realnvp",
+        "hidden": 40,
+        "batch_size": 7,
+        "betas": [0.5, 0.6],
+        "score": "nll",
+        "clamp": 1.5,
+        "eps": 1e-3,
+        "learning_rate": 0.5,
+        "weight_decay": 0.25,
+    }
+    value = changed.get(field, 500)
+    assert composed("flow", f"estimator.{field}={value}").settings == flow_settings(**{field: value})
+
+
+def test_full_batch_and_wrong_values_in_config() -> None:
+    full = composed("flow_differnet", "estimator.batch_size=full", "estimator.hidden=auto").settings
+    assert full == flow_settings("differnet", batch_size="full", hidden="auto")
+    with pytest.raises(ConfigError, match="batch_size"):
+        composed("flow", "estimator.batch_size=0")
 
 
 @given(

@@ -133,6 +133,17 @@ def test_padding_is_exact() -> None:
     assert padded.losses[0] == pytest.approx(by_hand, rel=1e-5)
 
 
+def test_an_epoch_sees_every_sample_once() -> None:
+    """With parameters that hardly move, the batches' losses average to the loss of all samples."""
+    still = flow_settings(steps=4, batch_size=4, learning_rate=1e-12)
+    sizes = [5, 8, 3]
+    five, eight, three = train_stack([normal(n, 4, n) for n in sizes], sizes, still)
+    for flow, weights in [(five, [4, 1]), (eight, [4, 4]), (three, [3, 3])]:
+        for epoch in (flow.losses[:2], flow.losses[2:4]):
+            assert np.average(epoch, weights=weights) == pytest.approx(flow.losses[-1], rel=1e-5)
+    assert five.losses[0] != pytest.approx(five.losses[2], rel=1e-3)
+
+
 def test_seeds_and_the_global_random_state() -> None:
     x = normal(20, 4, 0)
     settings = flow_settings(steps=10, batch_size=7)

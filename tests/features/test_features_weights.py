@@ -140,7 +140,7 @@ def test_pickled_code_is_not_run(tmp_path: Path, kind: str, suffix: str) -> None
     mark, path = tmp_path / "executed", tmp_path / f"w{suffix}"
     content = {"conv1.weight": torch.zeros(2), "bomb": Bomb(mark)}
     if kind == "raw pickle":
-        path.write_bytes(pickle.dumps({"bomb": Bomb(mark)}))
+        path.write_bytes(pickle.dumps({"bomb": Bomb(mark)}, protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "torch")
     with pytest.raises(WeightsError, match="pickled objects other than tensors"):

@@ -19,8 +19,12 @@ from anomaly_sweep.config import (
     TrackingConf,
 )
 
-LEVELS = {"level1": "maxpool", "level2": "layer1", "level3": "layer2"}
-MVG = {"name": "mvg", "_target_": "anomaly_sweep.estimators.gaussian.MultivariateGaussian"}
+LEVELS = {f"level{i}": node for i, node in enumerate(("maxpool", *(f"layer{j}" for j in range(1, 5))), 1)}
+MVG = {
+    "name": "mvg",
+    "_target_": "anomaly_sweep.estimators.gaussian.MultivariateGaussian",
+    "shrinkage": "ledoit_wolf",
+}
 KNN1 = {"name": "knn1", "_target_": "anomaly_sweep.estimators.neighbors.NearestNeighborDistance", "k": 1}
 FLOW = {"name": "flow", "_target_": "anomaly_sweep.estimators.flow.coupling_flow", "steps": 5}
 
@@ -31,7 +35,7 @@ def configuration(root: Path, **changes: Any) -> Configuration:
         "dataset": DatasetConf(name="tiny", root=str(root), categories=["washer", "linen"], input_size=64),
         "backbone": BackboneConf(
             name="resnet18",
-            model="resnet18",
+            model="resnet18.tv_in1k",
             levels=LEVELS,
             weights="random",
             kwargs={"zero_init_last": False},

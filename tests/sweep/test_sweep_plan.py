@@ -118,7 +118,7 @@ def test_a_category_that_is_not_there(tiny_dataset: Path, tmp_path: Path) -> Non
 
 
 def test_a_level_the_backbone_lacks(tiny_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no level6; it has level1, level2, level3"):
+    with pytest.raises(ConfigError, match=r"no level6; it has level1, level2, level3, level4, level5"):
         plan([configuration(tiny_dataset, layer=LayerConf(name="level6", levels=["level6"]))], tmp_path)
 
 

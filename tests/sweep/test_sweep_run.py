@@ -225,7 +225,7 @@ def test_what_is_wrong_everywhere_is_told_before_work(tiny_dataset: Path, tmp_pa
     with pytest.raises(AnomalySweepError, match=r"none\.safetensors"):
         run_configurations([unreachable], *where)
     deep = LayerConf(name="level7", levels=["level7"])
-    with pytest.raises(ConfigError, match="level1, level2, level3"):
+    with pytest.raises(ConfigError, match="level1, level2, level3, level4, level5"):
         run_configurations([configuration(tiny_dataset, layer=deep)], *where)
     assert not (tmp_path / "mlflow.db").exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -43,11 +42,17 @@ class Descent:
             fused=True,
             capturable=on_cuda,
         )
-        self.advance: Callable[[], None] = self._captured() if on_cuda else self._advance
+        self._graph = self._captured() if on_cuda else None
+
+    def advance(self) -> None:
+        """One step; `step.loss` is the losses before it."""
+        if self._graph is None:
+            self._advance()
+        else:
+            self._graph.replay()
 
     @torch.no_grad()
     def _advance(self) -> None:
-        """One step; `step.loss` is the losses before it."""
         self.step.run()
         self._optimizer.step()
 
@@ -61,7 +66,7 @@ class Descent:
             for moment in self._optimizer.state[self._parameters].values():
                 moment.zero_()
 
-    def _captured(self) -> Callable[[], None]:
+    def _captured(self) -> torch.cuda.CUDAGraph | None:
         with torch.cuda.device(self._parameters.device):
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
@@ -74,5 +79,5 @@ class Descent:
                     self._advance()
             except RuntimeError as error:
                 log.warning("flow: no CUDA graph (%s); training goes on step by step, slower", error)
-                return self._advance
-        return graph.replay
+                return None
+        return graph

@@ -25,7 +25,7 @@ _SHOWN = 20
 
 
 def importances(search: Search) -> dict[str, dict[str, float]]:
-    """Objective -> key -> share of its variation (fANOVA), as far as the trials allow to say."""
+    """Objective -> key -> share of its variation (fANOVA), as far as the trials can say."""
     done = [t for t in search.study.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
     found = {}
     for index, objective in enumerate(search.settings.objectives):
@@ -38,7 +38,9 @@ def importances(search: Search) -> dict[str, dict[str, float]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+                # Optuna's default, PED-ANOVA, is about the best trials alone; a quarter of the usual trees
+                # is enough for a share and four times as fast.
+                evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=16, seed=0)
                 shares = optuna.importance.get_param_importances(
                     search.study, evaluator=evaluator, target=value
                 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,7 @@ from anomaly_sweep.config import OBJECTIVES, in_range, one_of
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.fingerprint import fingerprint, seed_of
 from anomaly_sweep.sweep.search.space import Space
+from anomaly_sweep.tracking.client import sqlite_path
 
 #: What a job came to: a value for each objective, or why there is none.
 Result = tuple[float, ...] | str
@@ -113,6 +116,7 @@ class Search:
         make_sampler(settings.sampler, 0)
         self._grid = self.space.grid() if self._is_grid else None
         try:
+            _prepare(settings.storage)
             self.study = optuna.create_study(
                 storage=settings.storage,
                 study_name=self.name,
@@ -149,9 +153,12 @@ class Search:
 
     def best(self) -> list[FrozenTrial]:
         """The best trial, or with several objectives those that no other beats in all of them."""
-        return sorted(self.study.best_trials, key=lambda trial: trial.number)[
-            : 1 if len(self.settings.objectives) == 1 else None
-        ]
+        if len(self.settings.objectives) > 1:
+            return sorted(self.study.best_trials, key=lambda trial: trial.number)
+        try:
+            return [self.study.best_trial]
+        except ValueError:  # none is complete
+            return []
 
     def step(self, evaluate: Evaluate) -> bool:
         """Run one batch; False if there was nothing left to do.
@@ -258,6 +265,15 @@ def make_sampler(config: Mapping[str, Any], started: int) -> BaseSampler:
         raise ConfigError(f"hydra.sweeper.sampler: {target} cannot be made ({error})") from error
     assert isinstance(sampler, BaseSampler)
     return sampler
+
+
+def _prepare(storage: str | None) -> None:
+    """A SQLite file in WAL mode (kept in the file): Optuna commits several times a trial."""
+    path = sqlite_path(storage) if storage is not None else None
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=30)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
 
 
 def _alive(process: int) -> bool:
