@@ -1,1 +1,1 @@
-"""Reads the runs of anomaly_sweep back from MLflow and turns them into the papers' tables."""
+"""Reads the runs of anomaly_sweep from MLflow: tables, claims, effects, figures, comparisons, a report."""

@@ -64,7 +64,7 @@ def check_claims(study: Study) -> list[Claim]:
 
 
 def _deep_beats_shallow(study: Study) -> Claim:
-    said = Statement("deep_layers", "deep levels beat shallow ones", "+23.7 (levels 5-7 - 1-3)")
+    said = Statement("deep_layers", "deep levels beat shallow ones", "+25.7 (levels 5-7 - 1-3)")
     levels = _levels(study)
     half = len(levels) // 2
     if not half:

@@ -1,4 +1,4 @@
-"""``multirun-analysis``: the trials as one file, tables, the MLflow UI at the right page."""
+"""``multirun-analysis``: what the runs say: tables, claims, effects, figures, one report; and the UI."""
 
 from __future__ import annotations
 

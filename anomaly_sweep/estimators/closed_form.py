@@ -81,7 +81,7 @@ def fit_gaussians(
         kept = slice(reduction.start, reduction.stop)
         shrunk = (1.0 - share) * variances[kept] + floor
         has_outside = reduction.whole and p > rank
-        if is_singular(np.append(shrunk, floor) if has_outside else shrunk, p):
+        if is_singular(np.append(shrunk, floor) if has_outside else shrunk):
             fitted.append(singular(shrinkage, n, p))
             continue
         precisions = np.zeros(rank)

@@ -14,6 +14,9 @@ from anomaly_sweep.errors import EstimatorError
 
 SHRINKAGES = ("ledoit_wolf", "oas", "empirical")
 
+#: A covariance is singular to working precision when its variances are further apart than this.
+SINGULAR = 2.0**-40
+
 
 class MultivariateGaussian:
     """Mahalanobis distance under a Gaussian fitted to the training features.
@@ -60,7 +63,7 @@ class MultivariateGaussian:
             self._cholesky = linalg.cholesky(covariance, lower=True)
         except linalg.LinAlgError as error:
             raise singular(self.shrinkage, n, d) from error
-        if is_singular(np.diag(self._cholesky) ** 2, d):
+        if is_singular(np.diag(self._cholesky) ** 2):
             raise singular(self.shrinkage, n, d)
         return self
 
@@ -71,9 +74,9 @@ class MultivariateGaussian:
         return distances
 
 
-def is_singular(variances: NDArray[np.float64], d: int) -> bool:
-    """Whether variances along the axes of d dimensions differ by more than a covariance's precision."""
-    return bool(variances.min() <= variances.max() * 16 * d * np.finfo(np.float64).eps)
+def is_singular(variances: NDArray[np.float64]) -> bool:
+    """Whether variances along the axes (d,) differ so much that distances would have hardly a right digit."""
+    return bool(variances.min() <= variances.max() * SINGULAR)
 
 
 def singular(shrinkage: str, n: int, d: int) -> EstimatorError:

@@ -100,9 +100,18 @@ def run_shard(work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: in
         features,
         work.shard.category.test_labels,
         list(work.trials.values()),
-        device="cuda" if runtime.device.startswith("cuda") else "cpu",
+        device=_flow_device(runtime),
         on_trial=lambda result: tick(0, 1, not result.ok),
     )
+
+
+def _flow_device(runtime: RuntimeConf) -> str:
+    """Flows train where the features are made; elsewhere than on CUDA they are faster on the CPU."""
+    if runtime.device == "auto":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return runtime.device if runtime.device.startswith("cuda") else "cpu"
 
 
 def _decoders(runtime: RuntimeConf) -> int:

@@ -25,36 +25,35 @@ def run_each(reduced: Reductions, labels: Labels, trials: Sequence[Trial]) -> It
 
 
 def run_flows(
-    reduced: Reductions, labels: Labels, trials: Sequence[Trial], device: str
+    flows: Sequence[tuple[Reductions, Trial]], labels: Labels, device: str
 ) -> Iterator[TrialResult]:
-    """Flows with one estimator config, stacked."""
+    """Flows with one estimator config, from any (levels, pools) of a shard, stacked."""
     from anomaly_sweep.estimators.flow import CouplingFlow, FittedFlow, plan_stacks, score_stack, train_stack
 
     try:
-        model = build(trials[0].estimator, seed=0)
+        model = build(flows[0][1].estimator, seed=0)
+        pairs = [reduced.reduce(trial.pca_mode) for reduced, trial in flows]
     except AnomalySweepError as error:
-        for trial in trials:
+        for _, trial in flows:
             yield TrialResult.failed(trial.fingerprint, str(error))
         return
     assert isinstance(model, CouplingFlow)
-    pairs = [reduced.reduce(trial.pca_mode) for trial in trials]
     for stack in plan_stacks([train.shape for train, _ in pairs], model.settings, device=device):
-        seeds = [trials[i].seed for i in stack]
+        seeds = [flows[i][1].seed for i in stack]
         begun = time.perf_counter()
         trained = train_stack([pairs[i][0] for i in stack], seeds, model.settings, device)
         fit = (time.perf_counter() - begun) / len(stack)
-        flows = {i: flow for i, flow in zip(stack, trained, strict=True) if isinstance(flow, FittedFlow)}
+        fitted = {i: flow for i, flow in zip(stack, trained, strict=True) if isinstance(flow, FittedFlow)}
         begun = time.perf_counter()
-        found = score_stack(list(flows.values()), [pairs[i][1] for i in flows])
+        found = score_stack(list(fitted.values()), [pairs[i][1] for i in fitted])
         score = (time.perf_counter() - begun) / len(stack)
-        scores = dict(zip(flows, found, strict=True))
+        scores = dict(zip(fitted, found, strict=True))
         for i, outcome in zip(stack, trained, strict=True):
+            reduced, trial = flows[i]
             if i in scores:
-                yield guarded(
-                    trials[i], _result, trials[i], reduced, pairs[i][0], scores[i], labels, fit, score
-                )
+                yield guarded(trial, _result, trial, reduced, pairs[i][0], scores[i], labels, fit, score)
             else:
-                yield TrialResult.failed(trials[i].fingerprint, str(outcome))
+                yield TrialResult.failed(trial.fingerprint, str(outcome))
 
 
 def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,29 +59,30 @@ def run_trials(
         Told each result as it is made.
     """
     results = []
-    for group in by(trials, lambda t: (t.levels, t.pools)):
-        for result in _run_group(features, labels, group, device, shared):
+    flows: list[tuple[Reductions, Trial]] = []
+
+    def keep(found: Iterable[TrialResult]) -> None:
+        for result in found:
             on_trial(result)
             results.append(result)
+
+    for group in by(trials, lambda t: (t.levels, t.pools)):
+        try:
+            reduced = Reductions(*features.matrices(group[0].levels, group[0].pools))
+        except AnomalySweepError as error:
+            keep(TrialResult.failed(trial.fingerprint, str(error)) for trial in group)
+            continue
+        together = [trial for trial in group if shared and is_shared(trial)]
+        trained = [trial for trial in group if _is_flow(trial)]
+        taken = {id(trial) for trial in (*together, *trained)}
+        keep(run_shared(reduced, labels, together))
+        keep(run_each(reduced, labels, [trial for trial in group if id(trial) not in taken]))
+        flows.extend((reduced, trial) for trial in trained)
+    # The flows of all levels wait for each other: those of one shape train together.
+    for same in by([trial for _, trial in flows], lambda t: t.estimator):
+        alike = {id(trial) for trial in same}
+        keep(run_flows([pair for pair in flows if id(pair[1]) in alike], labels, device))
     return results
-
-
-def _run_group(
-    features: ShardFeatures, labels: NDArray[np.int64], trials: Sequence[Trial], device: str, shared: bool
-) -> Iterator[TrialResult]:
-    try:
-        reduced = Reductions(*features.matrices(trials[0].levels, trials[0].pools))
-    except AnomalySweepError as error:
-        for trial in trials:
-            yield TrialResult.failed(trial.fingerprint, str(error))
-        return
-    flows = [trial for trial in trials if _is_flow(trial)]
-    together = [trial for trial in trials if shared and is_shared(trial)]
-    taken = {id(trial) for trial in (*flows, *together)}
-    yield from run_shared(reduced, labels, together)
-    yield from run_each(reduced, labels, [trial for trial in trials if id(trial) not in taken])
-    for same in by(flows, lambda t: t.estimator):
-        yield from run_flows(reduced, labels, same, device)
 
 
 def _is_flow(trial: Trial) -> bool:

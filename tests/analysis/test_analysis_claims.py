@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import pandas as pd
@@ -11,6 +12,7 @@ from analysis_stores import make_frame
 from multirun_analysis.claims import claims
 from multirun_analysis.claims_table import claims_table
 from multirun_analysis.matrix import Lacking, Matrix, category_matrix
+from multirun_analysis.published import ono_mori
 from multirun_analysis.render import RENDERERS
 from multirun_analysis.stats import Interval
 from multirun_analysis.study import choose_study
@@ -220,3 +222,29 @@ def test_the_table_of_claims_goes_into_every_format(
     assert 'class="text holds"' in RENDERERS[".html"](table)
     assert r"\begin{tabular}{llllll}" in RENDERERS[".tex"](table)
     assert "+10.0" in RENDERERS[".txt"](table) and "best as printed" not in RENDERERS[".txt"](table)
+
+
+def test_the_papers_own_figures_are_those_of_its_tables(true_claims: dict[str, Claim]) -> None:
+    table2 = {mode: value for (mode, _), value in ono_mori("table2").items()}
+    level = {layer: value for (row, layer), value in ono_mori("table3").items() if row == "mean"}
+    pooling = ono_mori("table4")
+    npca, pca = (
+        sum(table2[f"{kind}{rate}"] for rate in (10, 20, 30, 40, 50)) / 5 for kind in ("npca", "pca")
+    )
+    deep, shallow = (sum(level[f"level{n}"] for n in those) / 3 for those in ((5, 6, 7), (1, 2, 3)))
+    best = {
+        name: pooling[name, "avg"] - max(pooling[name, other] for other in POOLINGS if other != "avg")
+        for name in ("mvg", "knn1")
+    }
+    figures = {
+        "deep_layers": [deep - shallow],
+        "deepest_level": [level["level7"] - level["level6"]],
+        "npca_beats_none": [npca - table2["none"]],
+        "none_beats_pca": [table2["none"] - pca],
+        "npca_20_to_50": [table2["npca20"] - table2["none"]],
+        "mvg_beats_knn": [pooling["mvg", "avg"] - pooling["knn1", "avg"]],
+        "avg_pooling": [best["mvg"], best["knn1"]],
+    }
+    for name, values in figures.items():
+        printed = [float(text) for text in re.findall(r"\+(\d+(?:\.\d+)?)", true_claims[name].published)]
+        assert printed == pytest.approx([100 * value for value in values], abs=0.051), name

@@ -63,9 +63,7 @@ def test_coordinates_are_those_along_the_components(n: int, d: int) -> None:
     seed=st.integers(0, 2**32 - 1),
     least=st.sampled_from([0, -3, -6]),
 )
-def test_training_coordinates_are_uncorrelated(
-    n: int, d: int, seed: int, least: float
-) -> None:
+def test_training_coordinates_are_uncorrelated(n: int, d: int, seed: int, least: float) -> None:
     """Also where variances differ by many powers of ten: correlations, not covariances, are 0."""
     train = Spectrum.fit(features(n, d, seed, least)).train
     scale = np.sqrt((train**2).sum(axis=0))
