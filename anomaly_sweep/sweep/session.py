@@ -15,7 +15,6 @@ from anomaly_sweep.config import NODE_TYPES, RuntimeConf, TrackingConf, parse_no
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.recording import Parent
-from anomaly_sweep.tracking.client import Rows
 from anomaly_sweep.tracking.recorder import Recorder
 
 _FILE = "sweep.json"
@@ -51,7 +50,7 @@ def start(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Parent:
     run_id = recorder.start_sweep(
         name,
         identity,
-        f"`anomaly-sweep -m {command}`\n\n{len(jobs)} configurations",
+        f"`anomaly-sweep -m {command}`",
         resume=runtime.resume,
     )
     recorder.drop_unfinished(run_id)
@@ -96,19 +95,17 @@ def current(folder: Path) -> Parent | None:
     return Parent(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def finish(config: DictConfig, parent: Parent, *, failed: bool, rows: Rows | None = None) -> None:
-    """Put the long table on the parent run and end it.
-
-    Parameters
-    ----------
-    rows : list of dict, optional
-        The table, where this process has it; else it is read back from the child runs.
-    """
+def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
+    """Put the long table, read back from the child runs, on the parent run and end it."""
     if parent.run_id is None:
         return
+    _started.clear()
+    (Path(str(config.hydra.sweep.dir)) / _FILE).unlink(missing_ok=True)
     recorder = Recorder(parse_node("tracking", config.tracking))
-    recorder.log_long_table(parent.run_id, recorder.rows_of(parent.run_id) if rows is None else rows)
+    recorder.log_long_table(parent.run_id, recorder.rows_of(parent.run_id))
     recorder.finish(parent.run_id, failed=failed)
+    while _held:
+        _held.pop().release()
 
 
 def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:

@@ -30,6 +30,13 @@ TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
 TAG_GIT = "mlflow.source.git.commit"
 
+#: A search's parent run: metrics stepped by finished trials (with several objectives each one's best by
+#: itself), tags of the best trial's number and choices.
+BEST_PREFIX = "best/"
+TAG_BEST_PREFIX = "anomaly_sweep.best."
+SEARCH_IMPORTANCES = "search_importances.json"
+SEARCH_TRIALS = "search_trials.csv"
+
 #: Artifacts. A child carries its per-class rows of the long table, the parent the whole of it.
 PER_CLASS_TABLE = "per_class.json"  # list of rows, keys = TRIAL_COLUMNS
 LONG_TABLE = "trials.parquet"

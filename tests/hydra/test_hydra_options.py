@@ -60,10 +60,11 @@ def test_experiments(experiment: str, count: int) -> None:
     assert len(configurations) == count
     assert len({_identity(configuration) for configuration in configurations}) == count
 
+    if experiment == "ono_mori_grid":
+        assert_is_the_papers(configurations)
 
-def test_grid_is_the_papers() -> None:
-    run = Multirun("experiment=ono_mori_grid")
-    found = configurations_of(run.composer().jobs(run.jobs()))
+
+def assert_is_the_papers(found: list[Configuration]) -> None:
     layers = {(c.backbone.name, c.layer.name) for c in found}
     assert len(layers) == 14
     assert ("efficientnet_b5", "level7") in layers

@@ -16,8 +16,9 @@ from optuna.trial import TrialState
 
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.sweep.search.record import best_line, importances, note, results, trials_csv
+from anomaly_sweep.sweep.search.settings import Settings, make_sampler
 from anomaly_sweep.sweep.search.space import Space, parse_space
-from anomaly_sweep.sweep.search.study import Result, Search, Settings, make_sampler
+from anomaly_sweep.sweep.search.study import Result, Search
 
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 0}
 RANDOM = {"_target_": "optuna.samplers.RandomSampler", "seed": 0}
@@ -123,7 +124,7 @@ def test_asks_in_batches_and_runs_duplicates_once() -> None:
     evaluate = Evaluate(lambda job: (float(job["a"]),))
     search = Search(space("a=1,2,3", "fixed=7"), Settings(RANDOM, n_trials=20, batch_size=8), "id")
     run(search, evaluate)
-    assert sorted(evaluate.jobs) == [("a=1", "fixed=7"), ("a=2", "fixed=7"), ("a=3", "fixed=7")]
+    assert sorted(evaluate.jobs) == [("fixed=7", f"a={a}") for a in (1, 2, 3)]
     done = search.study.get_trials(states=[TrialState.COMPLETE])
     assert len(done) == 20
     assert all(trial.values == [float(trial.params["a"])] for trial in done)
@@ -204,7 +205,8 @@ def test_points_of_a_killed_process_are_tried_again(tmp_path: Path) -> None:
         "import os\n"
         "from hydra.core.override_parser.overrides_parser import OverridesParser\n"
         "from anomaly_sweep.sweep.search.space import parse_space\n"
-        "from anomaly_sweep.sweep.search.study import Search, Settings\n"
+        "from anomaly_sweep.sweep.search.settings import Settings\n"
+        "from anomaly_sweep.sweep.search.study import Search\n"
         "space = parse_space({}, ['a=interval(0,1)'], OverridesParser.create())\n"
         f"settings = Settings({TPE!r}, storage={storage!r}, n_trials=6, batch_size=3)\n"
         "def die(jobs):\n"

@@ -15,12 +15,6 @@ from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.client import retrying, timestamp
 from anomaly_sweep.tracking.recorder import Recorder
 
-#: Metrics of the parent run, stepped by finished trials; with several objectives each one's best by itself.
-BEST_PREFIX = "best/"
-#: Tags of the parent run: the best trial's number and each of its choices.
-TAG_BEST_PREFIX = "anomaly_sweep.best."
-IMPORTANCES = "search_importances.json"
-TRIALS = "search_trials.csv"
 _SHOWN = 20
 
 
@@ -95,7 +89,7 @@ def note(search: Search, shares: dict[str, dict[str, float]]) -> str:
         cells = [str(trial.number), *(f"{value:.6g}" for value in trial.values)]
         lines.append(f"| {' | '.join([*cells, *(str(trial.params[key]) for key in keys)])} |")
     if len(best) > _SHOWN:
-        lines += ["", f"and {len(best) - _SHOWN} more (see {TRIALS})"]
+        lines += ["", f"and {len(best) - _SHOWN} more (see {names.SEARCH_TRIALS})"]
     for objective, own in shares.items():
         lines += ["", f"Importance for {objective}:", "", *_table(["choice", "share"])]
         lines += [f"| {key} | {share:.3f} |" for key, share in own.items()]
@@ -115,11 +109,11 @@ def record_progress(search: Search, recorder: Recorder, run_id: str, note_: str)
         values = [trial.values[index] for trial in complete]
         if values:
             best = max(values) if direction == "maximize" else min(values)
-            metrics.append(Metric(BEST_PREFIX + objective, float(best), timestamp(), len(done)))
+            metrics.append(Metric(names.BEST_PREFIX + objective, float(best), timestamp(), len(done)))
     tags = {names.TAG_NOTE: note_}
     for trial in search.best()[:1]:
-        tags[f"{TAG_BEST_PREFIX}trial"] = str(trial.number)
-        tags |= {f"{TAG_BEST_PREFIX}{key}": str(value) for key, value in trial.params.items()}
+        tags[f"{names.TAG_BEST_PREFIX}trial"] = str(trial.number)
+        tags |= {f"{names.TAG_BEST_PREFIX}{key}": str(value) for key, value in trial.params.items()}
     run_tags = [RunTag(key, value) for key, value in tags.items()]
     retrying(lambda: recorder.client.log_batch(run_id, metrics=metrics, tags=run_tags), recorder.tracking.uri)
 
@@ -128,9 +122,9 @@ def record_end(search: Search, recorder: Recorder, run_id: str) -> None:
     """Put importances and every trial on the parent run."""
     shares = importances(search)
     record_progress(search, recorder, run_id, note(search, shares))
-    recorder.log_json(run_id, IMPORTANCES, shares)
+    recorder.log_json(run_id, names.SEARCH_IMPORTANCES, shares)
     text = trials_csv(search)
-    retrying(lambda: recorder.client.log_text(run_id, text, TRIALS), recorder.tracking.uri)
+    retrying(lambda: recorder.client.log_text(run_id, text, names.SEARCH_TRIALS), recorder.tracking.uri)
 
 
 def results(search: Search) -> dict[str, Any]:

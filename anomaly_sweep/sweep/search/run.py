@@ -26,8 +26,9 @@ from anomaly_sweep.sweep.launch import (
     open_sweep,
 )
 from anomaly_sweep.sweep.search import record
+from anomaly_sweep.sweep.search.settings import Settings
 from anomaly_sweep.sweep.search.space import Space, parse_space
-from anomaly_sweep.sweep.search.study import Result, Search, Settings
+from anomaly_sweep.sweep.search.study import Result, Search
 from anomaly_sweep.sweep.session import sweep_identity
 from anomaly_sweep.tracking.recorder import Recorder
 
@@ -48,7 +49,7 @@ def search_sweep(
     Parameters
     ----------
     settings : mapping
-        Arguments of :class:`~anomaly_sweep.sweep.search.study.Settings`.
+        Arguments of :class:`~anomaly_sweep.sweep.search.settings.Settings`.
 
     Returns
     -------

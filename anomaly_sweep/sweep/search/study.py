@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 from optuna.distributions import check_distribution_compatibility
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from anomaly_sweep.config import OBJECTIVES, in_range, one_of
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.fingerprint import fingerprint, seed_of
+from anomaly_sweep.sweep.search.settings import Settings, make_sampler
 from anomaly_sweep.sweep.search.space import Space
 from anomaly_sweep.tracking.client import sqlite_path
 
@@ -30,60 +26,6 @@ Evaluate = Callable[[list[list[str]]], list[Result]]
 REASON = "reason"
 _OWNER = "anomaly_sweep.owner"
 _INTERRUPTED = "anomaly_sweep.interrupted"
-_GRID = "GridSampler"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a search (``hydra.sweeper``).
-
-    Attributes
-    ----------
-    sampler : mapping
-        ``_target_`` (a class of Optuna's samplers) and its arguments.
-    storage : str or None
-        Optuna's URL of a database; None keeps the study in memory.
-    study_name : str or None
-        None: named by what is searched, so that the same search in the same storage goes on.
-    direction : str, sequence of str or None
-        ``maximize`` or ``minimize``; None: what is better for each objective.
-    objectives : sequence of str
-        Keys of ``config.OBJECTIVES``.
-    n_trials : int
-        Trials in all, those included that the storage has already.
-    batch_size : int
-        Trials asked for, and handed to the launcher, at once.
-    """
-
-    sampler: Mapping[str, Any]
-    storage: str | None = None
-    study_name: str | None = None
-    direction: str | Sequence[str] | None = None
-    objectives: Sequence[str] = ("auc",)
-    n_trials: int = 20
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        in_range("hydra.sweeper.n_trials", self.n_trials, 1)
-        in_range("hydra.sweeper.batch_size", self.batch_size, 1)
-        if not self.objectives:
-            raise ConfigError(f"hydra.sweeper.objectives is empty; choose from {', '.join(OBJECTIVES)}")
-        for objective in self.objectives:
-            one_of("hydra.sweeper.objectives", objective, OBJECTIVES)
-        for direction in self.directions:
-            one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
-        if len(self.directions) != len(self.objectives):
-            raise ConfigError(
-                f"hydra.sweeper.direction has {len(self.directions)} entries for "
-                f"{len(self.objectives)} objectives; give one each, or null"
-            )
-
-    @property
-    def directions(self) -> list[str]:
-        """A direction for each objective."""
-        if self.direction is None:
-            return [OBJECTIVES[objective] for objective in self.objectives]
-        return [self.direction] if isinstance(self.direction, str) else list(self.direction)
 
 
 @dataclass
@@ -114,7 +56,7 @@ class Search:
         self.name = settings.study_name or f"search-{self.identity[:12]}"
         # Made here first: a wrong sampler must not leave an empty study behind.
         make_sampler(settings.sampler, 0)
-        self._grid = self.space.grid() if self._is_grid else None
+        self._grid = self.space.grid() if settings.is_grid else None
         try:
             _prepare(settings.storage)
             self.study = optuna.create_study(
@@ -135,10 +77,6 @@ class Search:
             tuple(self.space.job(trial.params)): tuple(trial.values)
             for trial in self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         }
-
-    @property
-    def _is_grid(self) -> bool:
-        return str(self.settings.sampler.get("_target_", "")).endswith(_GRID)
 
     @property
     def total(self) -> int:
@@ -233,38 +171,6 @@ class Search:
                 self.study.tell(trial.number, state=TrialState.FAIL)
                 if self._grid is None:
                     self.study.enqueue_trial(trial.params)
-
-
-def make_sampler(config: Mapping[str, Any], started: int) -> BaseSampler:
-    """An Optuna sampler from its config.
-
-    Parameters
-    ----------
-    config : mapping
-        ``_target_`` and arguments. A ``seed`` makes the search repeatable.
-    started : int
-        Trials there are already: a study that goes on must not draw its first points again.
-
-    Raises
-    ------
-    ConfigError
-        If the sampler cannot be made, or needs a package that is not installed.
-    """
-    target = str(config.get("_target_", ""))
-    module, _, name = target.rpartition(".")
-    arguments = {key: value for key, value in config.items() if key != "_target_"}
-    if arguments.get("seed") is not None and started:
-        arguments["seed"] = seed_of(fingerprint(arguments["seed"], started)) % 2**32
-    if name == _GRID:
-        return RandomSampler(arguments.get("seed"))  # never asked: every point is enqueued
-    if name == "CmaEsSampler" and importlib.util.find_spec("cmaes") is None:
-        raise ConfigError("hydra/sweeper/sampler=cmaes needs the package cmaes: pip install cmaes")
-    try:
-        sampler = getattr(importlib.import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"hydra.sweeper.sampler: {target} cannot be made ({error})") from error
-    assert isinstance(sampler, BaseSampler)
-    return sampler
 
 
 def _prepare(storage: str | None) -> None:
