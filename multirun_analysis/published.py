@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 PAPER_BACKBONE = "efficientnet_b5"
+PAPER_CATEGORIES = 15
 
 
 @cache

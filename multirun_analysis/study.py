@@ -13,7 +13,7 @@ from anomaly_sweep.tracking.names import STATUS_OK
 from multirun_analysis.coverage import RANDOM, coverage, provenance, random_weights
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.pivot import PivotResult
-from multirun_analysis.published import PAPER_BACKBONE, is_mvtec_ad
+from multirun_analysis.published import PAPER_BACKBONE, PAPER_CATEGORIES, is_mvtec_ad
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Study:
         differs = []
         if not self.is_paper_dataset:
             differs.append(f"the data set is {self.dataset or 'not recorded'}")
+        elif len(self.categories) < PAPER_CATEGORIES:
+            differs.append(f"{len(self.categories)} of its {PAPER_CATEGORIES} categories")
         if self.backbone != PAPER_BACKBONE:
             differs.append(f"the backbone is {self.backbone}")
         if self.weights is None or self.weights.startswith(RANDOM):

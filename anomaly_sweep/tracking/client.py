@@ -6,15 +6,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
 
-from filelock import FileLock
-
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.tracking.sqlite import prepare, sqlite_path
 from anomaly_sweep.tracking.view import VIEW_TAG, saved_view
 
 if TYPE_CHECKING:
@@ -22,14 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SQLITE = "sqlite:///"
 _TRIES = 6
-_BUSY_SECONDS = 30.0
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite URI, else None."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
 def open_client(tracking: TrackingConf) -> tuple[MlflowClient, str]:
@@ -47,10 +38,7 @@ def open_client(tracking: TrackingConf) -> tuple[MlflowClient, str]:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     path = sqlite_path(tracking.uri)
     if path is not None:
-        _prepare(path, tracking.uri)
-        # MLflow makes the tables of a new file without a lock of its own: two sweeps must not both.
-        with FileLock(f"{path}.lock"):
-            return retrying(lambda: _connect(tracking), tracking.uri)
+        prepare(path)
     return retrying(lambda: _connect(tracking), tracking.uri)
 
 
@@ -101,20 +89,6 @@ def retrying(action: Callable[[], T], uri: str) -> T:
                 f"the tracking store {uri} cannot be used ({first}); check tracking.uri and its permissions"
             ) from error
     raise AssertionError("unreachable")
-
-
-def _prepare(path: Path, uri: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("BEGIN IMMEDIATE")  # fails here, before long work, if the file cannot be written
-            db.rollback()
-    except (OSError, sqlite3.Error) as error:
-        raise TrackingError(
-            f"the tracking store {uri} cannot be written ({error}); free the file, check its permissions, "
-            "or set tracking.uri"
-        ) from error
 
 
 def timestamp() -> int:

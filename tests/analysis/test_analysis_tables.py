@@ -280,7 +280,10 @@ def test_provenance_and_warning_of_random_weights() -> None:
     text = "\n".join(table.notes)
     assert "sweep first; 10 runs; data set mvtec_ad; weights random:seed0; input size 456" in text
     plain = made(make_frame(), "table2")
-    assert plain.warnings == () and not any("Not a reproduction" in line for line in plain.caption)
+    assert plain.warnings == ()
+    assert any("Not a reproduction: 3 of its 15 categories." in line for line in plain.caption)
+    whole = make_frame(categories=tuple(PAPER_CATEGORIES))
+    assert not any("Not a reproduction" in line for line in made(whole, "table2").caption)
 
 
 def test_tables_without_trials_name_the_experiment_that_makes_them() -> None:

@@ -315,3 +315,41 @@ def test_flows_are_deterministic_and_alone_in_company() -> None:
     for one in (flows[3], flows[-1]):
         (alone,) = run_trials(features, labels, [one])
         assert alone.image_auroc == pytest.approx(first[one.fingerprint][1], abs=1e-6)
+
+
+class Counting(Fragile):
+    """Scores that depend on a row's place, as rounding errors may."""
+
+    def score_samples(self, X: np.ndarray) -> np.ndarray:
+        return np.arange(len(X), dtype=np.float64)
+
+
+def test_equal_images_are_scored_once() -> None:
+    train, test, _ = random_case(10, 3, 2, 2, 0)
+    counting = trial(PcaModeConf("none"), {"name": "c", "_target_": f"{__name__}.Counting", "when": "never"})
+    good_twin_of_bad = test[[0, 1, 1, 0]]
+    (result,) = run_trials(shard(train, good_twin_of_bad), np.array([0, 0, 1, 1]), [counting])
+    assert (result.image_auroc, result.n_test) == (0.5, 4)
+    (result,) = run_trials(shard(train, test), np.array([0, 0, 1, 1]), [counting])
+    assert result.image_auroc == 1.0
+
+
+def test_shared_path_fits_no_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("fitted by itself")
+
+    for module, name in (("gaussian", "MultivariateGaussian"), ("neighbors", "NearestNeighborDistance")):
+        monkeypatch.setattr(f"{ESTIMATORS}.{module}.{name}.fit", refuse)
+    train, test, labels = random_case(20, 6, 8, 8, 2)
+    assert all(r.ok for r in run_trials(shard(train, test), labels, grid(*CLOSED_FORM)))
+    alone = run_trials(shard(train, test), labels, grid(*CLOSED_FORM), shared=False)
+    assert {r.reason for r in alone} == {"AssertionError: fitted by itself"}
+
+
+def test_seed_is_the_trials_own() -> None:
+    features, labels = two_levels()
+    trials = grid(FOREST, levels=("2",))
+    others = [replace(t, fingerprint=fingerprint(t.fingerprint, "again")) for t in trials]
+    found = by_print(run_trials(features, labels, [*trials, *others]))
+    pairs = [(found[a.fingerprint], found[b.fingerprint]) for a, b in zip(trials, others, strict=True)]
+    assert sum(a.image_auroc != b.image_auroc for a, b in pairs) > len(pairs) // 2

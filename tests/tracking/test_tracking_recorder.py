@@ -15,6 +15,7 @@ from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking import client as client_module
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking import sqlite as sqlite_module
 from anomaly_sweep.tracking.recorder import Recorder, mean_auc, per_class_note
 from anomaly_sweep.tracking.view import VIEW_TAG, runs_page
 
@@ -122,7 +123,7 @@ def test_the_runs_table_has_a_saved_view(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite_module, "_BUSY_SECONDS", 0.2)
     holder = sqlite3.connect(tmp_path / "mlflow.db")
     holder.execute("CREATE TABLE t (x)")
     holder.commit()
@@ -165,3 +166,26 @@ def test_a_deleted_experiment_is_told(tmp_path: Path) -> None:
     recorder.client.delete_experiment(recorder.experiment)
     with pytest.raises(TrackingError, match="restore"):
         Recorder(conf(tmp_path))
+
+
+def test_a_new_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_module.shutil, "copyfile", killed)
+        with pytest.raises(Killed):
+            Recorder(conf(tmp_path))
+    assert not (tmp_path / "mlflow.db").exists()
+    (tmp_path / "mlflow.db.new-1").write_text("half")
+    Recorder(conf(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "mlflow.db",
+        "mlflow.db-shm",
+        "mlflow.db-wal",
+        "mlflow.db.lock",
+        "artifacts",
+    }

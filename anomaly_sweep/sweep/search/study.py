@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.sweep.search.settings import Settings, make_sampler
 from anomaly_sweep.sweep.search.space import Space
-from anomaly_sweep.tracking.client import sqlite_path
+from anomaly_sweep.tracking.sqlite import sqlite_path
 
 #: What a job came to: a value for each objective, or why there is none.
 Result = tuple[float, ...] | str

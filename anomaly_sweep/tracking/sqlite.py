@@ -1,0 +1,66 @@
+"""MLflow's SQLite file: made whole or not at all, and in WAL mode."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock
+
+from anomaly_sweep.errors import TrackingError
+
+_PREFIX = "sqlite:///"
+_BUSY_SECONDS = 30.0
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite URI, else None."""
+    return Path(uri.removeprefix(_PREFIX)) if uri.startswith(_PREFIX) else None
+
+
+def prepare(path: Path) -> None:
+    """Make the file if it is not there, put it in WAL mode (kept in the file) and see that it can be written.
+
+    MLflow makes a new file's tables in many steps, without a lock: a process killed meanwhile would leave a
+    file that no MLflow can use, and two sweeps could both begin. So they are made elsewhere under a lock, and
+    the file is renamed when it is whole.
+
+    Raises
+    ------
+    TrackingError
+        If the file cannot be made or written, or is not a database.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+                _make(path)
+            with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("BEGIN IMMEDIATE")  # fails here, before long work, if the file cannot be written
+                db.rollback()
+    except (OSError, sqlite3.Error) as error:
+        raise TrackingError(
+            f"the tracking store {_PREFIX}{path} cannot be written ({error}); free the file, check its "
+            "permissions, or set tracking.uri"
+        ) from error
+
+
+def _make(path: Path) -> None:
+    from mlflow import MlflowClient
+
+    for left in path.parent.glob(f"{path.name}.new-*"):  # of a process that was killed: we hold the lock
+        left.unlink(missing_ok=True)
+    # A name of its own each time: MLflow remembers which files it has made.
+    making = path.with_name(f"{path.name}.new-{uuid.uuid4().hex}")
+    whole = making.with_name(f"{making.name}-whole")
+    try:
+        MlflowClient(f"{_PREFIX}{making}").search_experiments(max_results=1)
+        shutil.copyfile(making, whole)  # MLflow may keep its own open
+        whole.replace(path)
+    finally:
+        for left in (making, whole):
+            left.unlink(missing_ok=True)
