@@ -104,10 +104,11 @@ class _Planner:
         self._weights: dict[str, str] = {}
         self._broken: dict[tuple[str, ...], str] = {}
         self._features: dict[tuple[str, ...], str] = {}
+        self._prints: dict[int, tuple[object, str]] = {}  # a node, kept so that its id stays its own
 
     def add(self, configuration: Configuration) -> None:
         """Plan one configuration's trials."""
-        dataset, backbone = fingerprint(configuration.dataset), fingerprint(configuration.backbone)
+        dataset, backbone = self._print(configuration.dataset), self._print(configuration.backbone)
         if dataset not in self._datasets:
             self._datasets[dataset] = open_dataset(configuration.dataset)
         if backbone not in self._weights:
@@ -115,7 +116,7 @@ class _Planner:
         excluded(configuration.augmentation, "*")  # a wrong name is told now
         levels = configuration.layer.of(configuration.backbone)
         settings = settings_fingerprint(configuration)
-        shard = (dataset, backbone, str(configuration.input_size), fingerprint(configuration.augmentation))
+        shard = (dataset, backbone, str(configuration.input_size), self._print(configuration.augmentation))
         cell = {}
         for name, category in self._datasets[dataset].items():
             key = (*shard, name)
@@ -134,6 +135,12 @@ class _Planner:
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
+
+    def _print(self, node: object) -> str:
+        """A node's fingerprint; configurations of one sweep share their nodes."""
+        if id(node) not in self._prints:
+            self._prints[id(node)] = (node, fingerprint(node))
+        return self._prints[id(node)][1]
 
     def _make_work(
         self, key: tuple[str, ...], configuration: Configuration, category: Category | str
