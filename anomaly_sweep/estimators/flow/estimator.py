@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.estimators.flow.data import Floats
-from anomaly_sweep.estimators.flow.fitted import FittedFlow
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings, flow_settings
-from anomaly_sweep.estimators.flow.train import train_stack
+
+if TYPE_CHECKING:
+    from anomaly_sweep.estimators.flow.data import Floats
+    from anomaly_sweep.estimators.flow.fitted import FittedFlow
 
 
 class CouplingFlow:
@@ -57,6 +58,8 @@ class CouplingFlow:
         EstimatorError
             If the data cannot be used, the training diverges or the device is not there.
         """
+        from anomaly_sweep.estimators.flow.train import train_stack
+
         (result,) = train_stack([X], [self.seed], self.settings, self.device)
         if isinstance(result, EstimatorError):
             raise result
