@@ -67,7 +67,13 @@ def execute(works: Sequence[ShardWork], runtime: RuntimeConf, tick: Tick) -> Ite
 
 
 def worker_count(runtime: RuntimeConf) -> int:
-    """Processes to use: as configured, else one a core, or one in all when a GPU makes the features."""
+    """Processes to use: as configured, else one a core, or one in all when a GPU makes the features.
+
+    Always one in a process that another pool has started (``hydra/launcher=joblib``): that pool shares the
+    cores out already, and not every kind of worker can start workers of its own.
+    """
+    if multiprocessing.current_process().name != "MainProcess":
+        return 1
     if runtime.workers is not None:
         return runtime.workers
     if runtime.device != "cpu":

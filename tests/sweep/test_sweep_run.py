@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sweep_cases import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
 
-from anomaly_sweep.config import LayerConf, TrackingConf
+from anomaly_sweep.config import LayerConf, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex, read_category
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError, TrackingError
 from anomaly_sweep.features.shards import Shard, cache_at, features_of
@@ -291,3 +291,15 @@ def test_the_plan_in_words(tiny_dataset: Path, tmp_path: Path) -> None:
     assert "2 to make (32 images" in text
     run_configurations(chosen, tracking(tmp_path), runtime(tmp_path), ALONE)
     assert "known             8" in describe_configurations(chosen, runtime(tmp_path))
+
+
+def _workers_in_a_pool(runtime_conf: RuntimeConf) -> int:
+    return execute_module.worker_count(runtime_conf)
+
+
+def test_a_launchers_worker_starts_no_processes_of_its_own() -> None:
+    from joblib import Parallel, delayed
+
+    conf = RuntimeConf(device="cpu", workers=2)
+    assert execute_module.worker_count(conf) == 2
+    assert Parallel(n_jobs=2, backend="loky")(delayed(_workers_in_a_pool)(conf) for _ in range(2)) == [1, 1]
