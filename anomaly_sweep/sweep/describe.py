@@ -43,7 +43,7 @@ def describe(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> st
     cache = cache_at(runtime.cache_dir)
     trials = [(work, trial) for work in works for trial in work.trials.values()]
     spectra = {(id(work), trial.levels, trial.pools) for work, trial in trials}
-    flows = [(work, trial) for work, trial in trials if _is_flow(trial)]
+    flows = [(work, trial) for work, trial in trials if trial.is_flow]
     lines = [
         f"configurations      {len(plan.configurations)}",
         f"trials              {len(plan.fingerprints)} distinct of "
@@ -107,10 +107,6 @@ def forecast(backbone: BackboneConf, size: int) -> Forecast:
             getattr(model, "forward_features", model)(torch.empty(1, 3, size, size))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Forecast(float(counter.get_total_flops()), 4.0 * parameters, 4.0 * largest[0])
-
-
-def _is_flow(trial: Trial) -> bool:
-    return str(trial.estimator["_target_"]).startswith("anomaly_sweep.estimators.flow.")
 
 
 def _flow_seconds(trial: Trial, work: ShardWork) -> float:

@@ -31,6 +31,11 @@ class Trial:
     estimator: dict[str, Any]
 
     @property
+    def is_flow(self) -> bool:
+        """Whether its estimator is a flow, which is trained together with others."""
+        return str(self.estimator["_target_"]).startswith("anomaly_sweep.estimators.flow.")
+
+    @property
     def seed(self) -> int:
         """Seed of everything random in the trial."""
         return seed_of(self.fingerprint)

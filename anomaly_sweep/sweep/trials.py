@@ -73,7 +73,7 @@ def run_trials(
             keep(TrialResult.failed(trial.fingerprint, str(error)) for trial in group)
             continue
         together = [trial for trial in group if shared and is_shared(trial)]
-        trained = [trial for trial in group if _is_flow(trial)]
+        trained = [trial for trial in group if trial.is_flow]
         taken = {id(trial) for trial in (*together, *trained)}
         keep(run_shared(reduced, labels, together))
         keep(run_each(reduced, labels, [trial for trial in group if id(trial) not in taken]))
@@ -83,7 +83,3 @@ def run_trials(
         alike = {id(trial) for trial in same}
         keep(run_flows([pair for pair in flows if id(pair[1]) in alike], labels, device))
     return results
-
-
-def _is_flow(trial: Trial) -> bool:
-    return str(trial.estimator["_target_"]).startswith("anomaly_sweep.estimators.flow.")
