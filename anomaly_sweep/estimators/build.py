@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators import Estimator
+from anomaly_sweep.fingerprint import fingerprint
 
 _SEED_NAMES = ("seed", "random_state")
 
@@ -44,6 +45,12 @@ def check(config: Mapping[str, Any]) -> None:
         those that are), or if it refuses a value.
     """
     build(config, seed=0)
+
+
+def check_each(configs: Iterable[Mapping[str, Any]]) -> None:
+    """:func:`check` each distinct one of many estimators."""
+    for config in {fingerprint(dict(config)): config for config in configs}.values():
+        check(config)
 
 
 def build(config: Mapping[str, Any], seed: int) -> Estimator:

@@ -10,7 +10,7 @@ from anomaly_sweep.config import BackboneConf, RuntimeConf
 from anomaly_sweep.estimators.build import build
 from anomaly_sweep.features.shards import cache_at
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.execute import worker_count
+from anomaly_sweep.sweep.execute import on_cuda, worker_count
 from anomaly_sweep.sweep.plan import Plan, ShardWork
 from anomaly_sweep.sweep.trials import Trial
 
@@ -57,7 +57,7 @@ def describe(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> st
     seconds = _CLOSED_FORM_SECONDS * (len(trials) - len(flows))
     seconds += sum(_flow_seconds(trial, work) for work, trial in flows)
     workers = min(worker_count(runtime), max(1, len(works)))
-    on_gpu = runtime.device.startswith("cuda") or (runtime.device == "auto" and workers == 1 and _has_gpu())
+    on_gpu = on_cuda(runtime)
     memory = _PROCESS_BYTES
     for same in _by_network(works):
         missing = [work for work in same if work.shard.missing(cache, work.levels())]
@@ -119,9 +119,3 @@ def _by_network(works: Sequence[ShardWork]) -> list[list[ShardWork]]:
     for work in works:
         groups[fingerprint(work.shard.backbone, work.shard.input_size)].append(work)
     return list(groups.values())
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

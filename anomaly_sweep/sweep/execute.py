@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly_sweep.config import RuntimeConf
-from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.shards import cache_at, features_of
 from anomaly_sweep.sweep.plan import ShardWork
-from anomaly_sweep.sweep.trials import TrialResult, run_trials
+from anomaly_sweep.sweep.trial import TrialResult, reason_of
+from anomaly_sweep.sweep.trials import run_trials
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +76,18 @@ def worker_count(runtime: RuntimeConf) -> int:
         return 1
     if runtime.workers is not None:
         return runtime.workers
-    if runtime.device != "cpu":
+    if runtime.device == "mps" or on_cuda(runtime):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_cuda(runtime: RuntimeConf) -> bool:
+    """Whether the features are made on a CUDA device."""
+    if runtime.device == "auto":
         import torch
 
-        if runtime.device != "auto" or torch.cuda.is_available():
-            return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return torch.cuda.is_available()
+    return runtime.device.startswith("cuda")
 
 
 def run_shard(work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1) -> list[TrialResult]:
@@ -97,9 +103,7 @@ def run_shard(work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: in
             on_image=lambda count: tick(count, 0, 0),
         )
     except Exception as error:
-        if not isinstance(error, AnomalySweepError):
-            log.exception("shard %s", work.shard.category.name)
-        reason = str(error) if isinstance(error, AnomalySweepError) else f"{type(error).__name__}: {error}"
+        reason = reason_of(error, f"shard {work.shard.category.name}")
         tick(0, len(work.trials), len(work.trials))
         return [TrialResult.failed(print_, reason) for print_ in work.trials]
     return run_trials(
@@ -113,11 +117,9 @@ def run_shard(work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: in
 
 def _flow_device(runtime: RuntimeConf) -> str:
     """Flows train where the features are made; elsewhere than on CUDA they are faster on the CPU."""
-    if runtime.device == "auto":
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return runtime.device if runtime.device.startswith("cuda") else "cpu"
+    if not on_cuda(runtime):
+        return "cpu"
+    return "cuda" if runtime.device == "auto" else runtime.device
 
 
 def _decoders(runtime: RuntimeConf) -> int:

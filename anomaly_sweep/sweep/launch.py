@@ -143,11 +143,9 @@ def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) ->
 
 def check_all(nodes: Sequence[dict[str, Any]]) -> None:
     """What is wrong between nodes, or with an estimator's arguments, told before anything starts."""
-    from anomaly_sweep.estimators.build import check
+    from anomaly_sweep.estimators.build import check_each
 
-    configurations_of(nodes)
-    for estimator in {id(job["estimator"]): job["estimator"] for job in nodes}.values():
-        check(estimator)
+    check_each(configuration.estimator for configuration in configurations_of(nodes))
 
 
 def describe_sweep(nodes: Sequence[dict[str, Any]]) -> str:

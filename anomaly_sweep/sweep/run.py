@@ -10,7 +10,7 @@ from pathlib import Path
 from anomaly_sweep.config import Configuration, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import AnomalySweepError, CacheError
-from anomaly_sweep.estimators.build import check
+from anomaly_sweep.estimators.build import check_each
 from anomaly_sweep.features.shards import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.execute import execute
@@ -85,12 +85,7 @@ def _prepare(
     configurations: Sequence[Configuration], runtime: RuntimeConf
 ) -> tuple[Plan, list[ShardWork], dict[str, TrialResult], ResultStore]:
     """The plan, the work left to do, the results known, and where results are kept."""
-    checked: set[str] = set()
-    for configuration in configurations:
-        key = fingerprint(dict(configuration.estimator))
-        if key not in checked:
-            check(configuration.estimator)
-            checked.add(key)
+    check_each(configuration.estimator for configuration in configurations)
     folder = _cache_folder(runtime)
     plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
     store = ResultStore(folder / "results.sqlite")

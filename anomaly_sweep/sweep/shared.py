@@ -147,4 +147,4 @@ def _results(
 
 def _failed(trials: Sequence[Trial], error: Exception) -> Iterator[TrialResult]:
     for trial in trials:
-        yield TrialResult.failed(trial.fingerprint, reason_of(error, trial))
+        yield TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}"))

@@ -89,14 +89,14 @@ def guarded(trial: Trial, compute: Callable[..., TrialResult], *arguments: Any) 
     try:
         return compute(*arguments)
     except Exception as error:
-        return TrialResult.failed(trial.fingerprint, reason_of(error, trial))
+        return TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}"))
 
 
-def reason_of(error: Exception, trial: Trial) -> str:
-    """Why a trial failed; the trace of an error that is not meant for users goes to the log."""
+def reason_of(error: Exception, what: str) -> str:
+    """Why something failed; the trace of an error that is not meant for users goes to the log."""
     if isinstance(error, AnomalySweepError):
         return str(error)
-    log.error("trial %s", trial.fingerprint, exc_info=error)
+    log.error("%s", what, exc_info=error)
     return f"{type(error).__name__}: {error}"
 
 
