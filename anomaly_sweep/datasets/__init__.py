@@ -3,7 +3,7 @@
 from anomaly_sweep.datasets.check import Problem, check_dataset, count_images
 from anomaly_sweep.datasets.folder import list_categories, read_category
 from anomaly_sweep.datasets.images import probe_image
-from anomaly_sweep.datasets.manifest import FileIndex, manifest_digest
+from anomaly_sweep.datasets.manifest import FileIndex, manifest_digest, masks_digest
 from anomaly_sweep.datasets.records import Category, ImageRecord
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "count_images",
     "list_categories",
     "manifest_digest",
+    "masks_digest",
     "probe_image",
     "read_category",
 ]

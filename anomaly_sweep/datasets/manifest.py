@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -59,11 +59,20 @@ def manifest_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
     DatasetError
         If an image is missing or cannot be read, or the index cannot be used.
     """
-    ordered = sorted(records, key=lambda record: record.relative)
+    return _digest({record.relative: record.path for record in records}, index)
+
+
+def masks_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
+    """Identify the masks of a list of images, as `manifest_digest` does the images themselves."""
+    return _digest({r.relative: r.mask for r in records if r.mask is not None}, index)
+
+
+def _digest(paths: Mapping[str, Path], index: FileIndex) -> str:
+    ordered = sorted(paths)
     total = hashlib.blake2b(digest_size=32)
-    for record, (size, digest) in zip(ordered, index.lookup([r.path for r in ordered]), strict=True):
+    for name, (size, digest) in zip(ordered, index.lookup([paths[n] for n in ordered]), strict=True):
         # JSON keeps the fields apart whatever characters a file name has.
-        total.update(json.dumps([record.relative, size, digest]).encode() + b"\n")
+        total.update(json.dumps([name, size, digest]).encode() + b"\n")
     return total.hexdigest()
 
 

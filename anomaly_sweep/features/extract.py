@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from anomaly_sweep.features.augmentation import versions
 from anomaly_sweep.features.images import load_square
 from anomaly_sweep.features.network import Network
 from anomaly_sweep.features.pooling import pool
+
+T = TypeVar("T")
 
 #: Pool name -> (n, c) float32.
 Pooled = dict[str, NDArray[np.float32]]
@@ -56,6 +59,7 @@ def extract(
     augmentation: AugmentationConf | None,
     category: str,
     batch_size: int,
+    center_crop: int | None = None,
     decoders: int = 1,
     on_image: Callable[[int], None] = lambda _count: None,
 ) -> dict[str, Pooled]:
@@ -68,11 +72,13 @@ def extract(
     levels : sequence of str
         Levels to read; the forward pass ends after the last of them.
     input_size : int
-        Side of the square input, pixels.
+        Side of the square that images are resized to, pixels.
     augmentation : AugmentationConf or None
         None for test images. Versions of one image stand next to each other.
     batch_size : int
         Halved, down to 1, whenever the device runs out of memory.
+    center_crop : int or None
+        Side of the central square that is cut out of it.
     decoders : int
         Threads that decode and resize.
     on_image : callable
@@ -90,28 +96,26 @@ def extract(
     AnomalySweepError
         If the device has not enough memory for one image.
     """
-    mean = torch.tensor(network.backbone.mean, device=network.device).view(1, 3, 1, 1)
-    std = torch.tensor(network.backbone.std, device=network.device).view(1, 3, 1, 1)
     rows: dict[str, dict[str, list[NDArray[np.float32]]]] = {level: {} for level in levels}
 
     def load(record: ImageRecord) -> list[NDArray[np.uint8]]:
-        image = load_square(record.path, input_size)
+        image = load_square(record.path, input_size, center_crop)
         if augmentation is None:
             return [image]
         return list(versions(image, augmentation, category, record.relative))
 
     def forward(images: list[NDArray[np.uint8]]) -> None:
-        batch = torch.from_numpy(np.stack(images)).to(network.device).permute(0, 3, 1, 2)  # channels last
-        batch = (batch.float().div_(255) - mean) / std
         found: dict[str, Pooled] = {}
-        network.read(batch, levels, lambda level, m: found.__setitem__(level, _to_numpy(pool(m))))
+        network.read(
+            normalised(network, images), levels, lambda level, m: found.__setitem__(level, _to_numpy(pool(m)))
+        )
         for level, pools in found.items():  # only once the whole batch is through
             for name, values in pools.items():
                 rows[level].setdefault(name, []).append(values)
         on_image(len(images))
 
     waiting: list[NDArray[np.uint8]] = []
-    for loaded in _in_order(load, records, decoders):
+    for loaded in in_order(load, records, decoders):
         waiting.extend(loaded)
         while len(waiting) >= batch_size:
             batch_size = _forward_or_halve(forward, waiting, batch_size)
@@ -143,15 +147,21 @@ def _forward_or_halve(
     return batch_size // 2
 
 
-def _in_order(
-    load: Callable[[ImageRecord], list[NDArray[np.uint8]]], records: Sequence[ImageRecord], threads: int
-) -> Iterator[list[NDArray[np.uint8]]]:
+def normalised(network: Network, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """uint8 images (h, w, 3) as the network's input (b, 3, h, w) on its device, channels last."""
+    mean = torch.tensor(network.backbone.mean, device=network.device).view(1, 3, 1, 1)
+    std = torch.tensor(network.backbone.std, device=network.device).view(1, 3, 1, 1)
+    batch = torch.from_numpy(np.stack(images)).to(network.device).permute(0, 3, 1, 2)
+    return (batch.float().div_(255) - mean) / std
+
+
+def in_order(load: Callable[[ImageRecord], T], records: Sequence[ImageRecord], threads: int) -> Iterator[T]:
     """Load in threads, a bounded number ahead, in the order of the records."""
     if threads <= 1:
         yield from map(load, records)
         return
     with ThreadPoolExecutor(threads) as pool_:
-        ahead: deque[Future[list[NDArray[np.uint8]]]] = deque()
+        ahead: deque[Future[T]] = deque()
         for record in records:
             ahead.append(pool_.submit(load, record))
             if len(ahead) > 4 * threads:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anomaly_sweep.datasets.images import probe_mask
 from anomaly_sweep.errors import DatasetError
 
 #: Part of the cache key: another way of resizing is another feature.
@@ -80,9 +81,34 @@ def _no_range(path: Path, kind: str) -> DatasetError:
     return DatasetError(f"{path}: its {kind} intensities have no fixed range; convert it to 8 or 16 bits")
 
 
-def load_square(path: Path, size: int) -> NDArray[np.uint8]:
-    """An image resized directly to (size, size, 3) uint8 with Pillow's antialiased bilinear filter."""
+def load_square(path: Path, size: int, crop: int | None = None) -> NDArray[np.uint8]:
+    """An image resized directly to (size, size, 3) uint8 with Pillow's antialiased bilinear filter.
+
+    With ``crop``, its central square of that side.
+    """
     image = decode(path)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return _central(np.asarray(image), crop)
+
+
+def load_mask(path: Path, size: int, crop: int | None = None) -> NDArray[np.bool_]:
+    """A pixel mask as :func:`load_square` takes the image: (size, size), True where anything is marked.
+
+    Each pixel takes its nearest neighbour in the file: nothing is marked half.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read.
+    """
+    _, marked = probe_mask(path)
+    image = Image.fromarray(marked).resize((size, size), Image.Resampling.NEAREST)
+    return _central(np.asarray(image, dtype=np.bool_), crop)
+
+
+def _central(square: NDArray[Any], crop: int | None) -> NDArray[Any]:
+    if crop is None:
+        return square
+    first = (len(square) - crop) // 2
+    return square[first : first + crop, first : first + crop]

@@ -44,6 +44,7 @@ class Shard:
     train_manifest: str
     test_manifest: str
     weights: dict[str, str]
+    center_crop: int | None = None
 
     @classmethod
     def of(
@@ -53,6 +54,7 @@ class Shard:
         input_size: int,
         augmentation: AugmentationConf,
         index: FileIndex,
+        center_crop: int | None = None,
     ) -> Shard:
         """A shard with its identities looked up.
 
@@ -62,7 +64,13 @@ class Shard:
             If an image or the weight file cannot be read.
         """
         train, test = (manifest_digest(records, index) for records in (category.train, category.test))
-        return cls(category, backbone, input_size, augmentation, train, test, weights_identity(backbone))
+        weights = weights_identity(backbone)
+        return cls(category, backbone, input_size, augmentation, train, test, weights, center_crop)
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the square that the network sees."""
+        return self.center_crop or self.input_size
 
     @property
     def n_train(self) -> int:
@@ -89,6 +97,8 @@ class Shard:
             "mean": list(self.backbone.mean),
             "std": list(self.backbone.std),
         }
+        if self.center_crop is not None:
+            described["center_crop"] = self.center_crop
         if split == "train" and self.augmentation.kind != "none":
             drawn = {f: getattr(self.augmentation, f) for f in ("kind", "passes", "seed", "keep_original")}
             if self.augmentation.kind == "noise":
@@ -173,7 +183,8 @@ def _extract(
             f"{shard.category.name}: there are no {split} images; add some or leave the category out"
         )
     made = extract(
-        network, records, levels, input_size=shard.input_size, category=shard.category.name,
+        network, records, levels, input_size=shard.input_size, center_crop=shard.center_crop,
+        category=shard.category.name,
         augmentation=shard.augmentation if split == "train" else None, **how,
     )  # fmt: skip
     expected = shard.n_train if split == "train" else len(records)

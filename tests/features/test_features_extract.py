@@ -115,9 +115,9 @@ def test_threads_keep_the_order(category: Category, monkeypatch: pytest.MonkeyPa
     single = run(Echo(), category, augmentation=NOISE)
     load = room.load_square
 
-    def slow(path: Path, size: int) -> np.ndarray:
+    def slow(path: Path, size: int, crop: int | None) -> np.ndarray:
         time.sleep(random.Random(path.name).random() / 50)
-        return load(path, size)
+        return load(path, size, crop)
 
     monkeypatch.setattr(room, "load_square", slow)
     made = run(Echo(), category, augmentation=NOISE, decoders=threads)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.features import images
-from anomaly_sweep.features.images import decode, load_square
+from anomaly_sweep.features.images import decode, load_mask, load_square
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 37), (31, 200), (32, 32)])
@@ -225,3 +225,25 @@ def test_what_is_readable_does_not_depend_on_the_fast_decoder(tmp_path: Path) ->
     path = tmp_path / "a.png"
     path.write_bytes(raw_png(image, [0], interlaced=False, extra=[])[:-12])
     np.testing.assert_array_equal(np.asarray(decode(path)), image)
+
+
+def test_mask_takes_the_nearest_pixel(tmp_path: Path) -> None:
+    marked = np.zeros((40, 40), np.uint8)
+    marked[10:20, 4:9] = 1  # any value marks
+    Image.fromarray(marked).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(load_mask(tmp_path / "m.png", 40), marked > 0)
+    small = load_mask(tmp_path / "m.png", 20)
+    assert small.dtype == np.bool_ and small[5:10, 2:4].all()
+    assert abs(int(small.sum()) - (marked > 0).sum() / 4) <= 5
+    doubled = load_mask(tmp_path / "m.png", 80)
+    np.testing.assert_array_equal(doubled, np.kron(marked > 0, np.ones((2, 2), bool)))
+
+
+@pytest.mark.parametrize(("size", "crop", "first"), [(64, 48, 8), (64, 33, 15), (40, 40, 0)])
+def test_crop_is_the_centre(tmp_path: Path, size: int, crop: int, first: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "i.png")
+    Image.fromarray(image[..., 0] > 99).save(tmp_path / "m.png")
+    place = slice(first, first + crop)
+    np.testing.assert_array_equal(load_square(tmp_path / "i.png", size, crop), image[place, place])
+    np.testing.assert_array_equal(load_mask(tmp_path / "m.png", size, crop), image[place, place, 0] > 99)

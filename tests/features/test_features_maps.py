@@ -1,0 +1,143 @@
+"""Streams of feature maps: what the network gives, whatever the batches, from the cache too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from features_parts import CPU, PLAIN, make_category, resnet18
+
+from anomaly_sweep.datasets import FileIndex
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
+from anomaly_sweep.features import maps as room
+from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.images import load_square
+from anomaly_sweep.features.maps import MapBatch, MapStream
+from anomaly_sweep.features.network import Network
+from anomaly_sweep.features.shards import Shard
+
+LEVELS = ["level2", "level3"]
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Shard:
+    category = make_category(tmp_path / "parts", n_train=21, n_test=4)
+    return Shard.of(category, resnet18(), 64, PLAIN, FileIndex(tmp_path / "index"))
+
+
+def joined(batches: list[MapBatch], level: str) -> np.ndarray:
+    return torch.cat([batch.maps[level] for batch in batches]).numpy()
+
+
+def by_hand(shard: Shard, split: str) -> dict[str, np.ndarray]:
+    """Image by image through the network."""
+    network = Network(shard.backbone, CPU)
+    mean = torch.tensor(shard.backbone.mean).view(1, 3, 1, 1)
+    std = torch.tensor(shard.backbone.std).view(1, 3, 1, 1)
+    found: dict[str, list[np.ndarray]] = {level: [] for level in LEVELS}
+    for record in shard.category.train if split == "train" else shard.category.test:
+        image = load_square(record.path, shard.input_size)
+        if shard.center_crop:
+            edge = (shard.input_size - shard.center_crop) // 2
+            image = image[edge : edge + shard.center_crop, edge : edge + shard.center_crop]
+        batch = (torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255 - mean) / std
+        network.read(batch, LEVELS, lambda level, made: found[level].append(made.numpy().copy()))
+    return {level: np.concatenate(parts) for level, parts in found.items()}
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+@pytest.mark.parametrize("crop", [None, 48])
+def test_equals_image_by_image(shard: Shard, batch_size: int, crop: int | None) -> None:
+    shard = replace(shard, center_crop=crop)
+    expected = by_hand(shard, "train")
+    batches = list(MapStream(shard, LEVELS, "cpu", batch_size).batches("train"))
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    for level in LEVELS:
+        made = joined(batches, level)
+        assert made.dtype == np.float32 and batches[0].maps[level].is_contiguous()
+        np.testing.assert_allclose(made, expected[level], rtol=1e-4, atol=1e-5)
+    assert all(batch.seconds > 0 for batch in batches)
+
+
+def test_maps_can_be_changed(shard: Shard) -> None:
+    for batch in MapStream(shard, LEVELS, "cpu").batches("test"):
+        batch.maps["level2"].mul_(2)  # an inference tensor would refuse
+
+
+def test_shapes(shard: Shard) -> None:
+    assert MapStream(shard, LEVELS, "cpu").shapes() == {"level2": (16, 16, 16), "level3": (32, 8, 8)}
+    cropped = MapStream(replace(shard, center_crop=32), LEVELS, "cpu")
+    assert cropped.shapes() == {"level2": (16, 8, 8), "level3": (32, 4, 4)}
+
+
+def test_cache_gives_the_same(shard: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    seen: list[int] = []
+    stream = MapStream(shard, LEVELS, "cpu", batch_size=3, cache=cache, on_image=seen.append)
+    first = list(stream.batches("train"))
+    assert sum(seen) == 21
+
+    def never(*_: object) -> MapBatch:
+        raise AssertionError("computed again")
+
+    forward = room.forward
+    monkeypatch.setattr(room, "forward", never)
+    again = list(stream.batches("train"))
+    assert sum(seen) == 42 and all(batch.seconds == 0 for batch in again)
+    for level in LEVELS:
+        np.testing.assert_array_equal(joined(again, level), joined(first, level))
+    # Another level is computed by itself; the two splits, and crops, have entries of their own.
+    monkeypatch.setattr(room, "forward", forward)
+    more = MapStream(shard, [*LEVELS, "level4"], "cpu", cache=cache)
+    assert joined(list(more.batches("train")), "level4").shape[0] == 21
+    assert joined(list(stream.batches("test")), "level2").shape[0] == 4
+    cropped = MapStream(replace(shard, center_crop=48), LEVELS, "cpu", cache=cache)
+    assert joined(list(cropped.batches("train")), "level2").shape[-1] == 12
+
+
+def test_memory_runs_out(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = joined(list(MapStream(shard, LEVELS, "cpu").batches("train")), "level3")
+    forward = room.forward
+    sizes: list[int] = []
+
+    def small(network: Network, images: list[np.ndarray], levels: list[str]) -> MapBatch:
+        sizes.append(len(images))
+        if len(images) > 4:
+            raise torch.OutOfMemoryError("no more")
+        return forward(network, images, levels)
+
+    monkeypatch.setattr(room, "forward", small)
+    made = joined(list(MapStream(shard, LEVELS, "cpu", batch_size=16).batches("train")), "level3")
+    np.testing.assert_allclose(made, whole, rtol=1e-4, atol=1e-5)
+    assert sizes[:3] == [16, 8, 4]
+
+    def none(*_: object) -> MapBatch:
+        raise torch.OutOfMemoryError("none")
+
+    monkeypatch.setattr(room, "forward", none)
+    with pytest.raises(AnomalySweepError, match="not enough memory for one image"):
+        list(MapStream(shard, LEVELS, "cpu").batches("train"))
+
+
+def test_maps_must_be_finite(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = MapStream(shard, LEVELS, "cpu")
+    with torch.no_grad():
+        stream.network.model.layer1[0].conv1.weight.fill_(float("inf"))
+    try:
+        with pytest.raises(AnomalySweepError, match="level2 hold NaN or infinity"):
+            list(stream.batches("test"))
+    finally:
+        from anomaly_sweep.features import networks
+
+        networks._kept.clear()
+
+
+def test_an_unreadable_image_is_named(shard: Shard, tmp_path: Path) -> None:
+    gone = replace(shard.category.train[3], path=tmp_path / "gone.png")
+    records = (*shard.category.train[:3], gone, *shard.category.train[4:])
+    broken = replace(shard, category=replace(shard.category, train=records))
+    with pytest.raises(DatasetError, match=r"gone\.png"):
+        list(MapStream(broken, LEVELS, "cpu").batches("train"))
