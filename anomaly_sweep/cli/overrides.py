@@ -19,10 +19,9 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from anomaly_sweep.config import NODE_TYPES
+from anomaly_sweep.config import DETECTION, DETECTION_GROUPS, LOCALIZATION, LOCALIZER, NODE_TYPES, OPEN_NODES
 from anomaly_sweep.errors import ConfigError
 
-_OPEN = "estimator"
 _OWN_CONFIG_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -34,7 +33,7 @@ def check_overrides(arguments: Sequence[str], conf: Path) -> None:
     arguments : sequence of str
         The command line.
     conf : Path
-        The ``conf`` folder, for the groups and the estimators' settings.
+        The ``conf`` folder, for the groups and their options' settings.
 
     Raises
     ------
@@ -44,6 +43,7 @@ def check_overrides(arguments: Sequence[str], conf: Path) -> None:
     if any(argument.split("=")[0] in _OWN_CONFIG_FLAGS for argument in arguments):
         return  # the user's own configs may hold anything
     overrides = [override for override in map(_parsed, arguments) if override is not None]
+    _check_task(overrides)
     for override in overrides:
         if override.type is not OverrideType.CHANGE or override.package or override.is_hydra_override():
             continue
@@ -54,8 +54,8 @@ def check_overrides(arguments: Sequence[str], conf: Path) -> None:
         groups = sorted({*NODE_TYPES, *(folder.name for folder in conf.iterdir() if folder.is_dir())})
         if name not in groups:
             raise _unknown(key, "", name, groups, "config groups")
-        if name == _OPEN and rest:
-            _check_estimator(key, rest[0], _chosen(overrides, conf), conf)
+        if name in OPEN_NODES and rest:
+            _check_open(name, key, rest[0], _chosen(name, overrides, conf), conf)
         elif name in NODE_TYPES and rest:
             _check_node(key, NODE_TYPES[name], rest)
 
@@ -67,6 +67,19 @@ def _parsed(argument: str) -> Override | None:
         return OverridesParser.create().parse_override(argument)
     except HydraException:  # Hydra explains it
         return None
+
+
+def _check_task(overrides: Sequence[Override]) -> None:
+    """A group that has no part in the task is told: its values would change nothing."""
+    chosen = {o.key_or_group: o for o in overrides if o.type is OverrideType.CHANGE}
+    if "experiment" in chosen or any(o.is_hydra_override() for o in overrides):
+        return  # they may choose the task
+    task = chosen["task"].get_value_element_as_str() if "task" in chosen else DETECTION
+    idle = {DETECTION: (LOCALIZER,), LOCALIZATION: DETECTION_GROUPS}.get(task, ())
+    for key in chosen:
+        if key.split(".")[0] in idle:
+            other = LOCALIZATION if task == DETECTION else DETECTION
+            raise ConfigError(f"{key} has no part in task={task}; leave it out, or choose task={other}")
 
 
 def _check_node(key: str, kind: type, rest: Sequence[str]) -> None:
@@ -88,39 +101,39 @@ def _alternatives(hint: object) -> tuple[object, ...]:
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
-def _chosen(overrides: Sequence[Override], conf: Path) -> list[str]:
-    """The estimators that a command line is about: those it names, the default, else all there are."""
+def _chosen(group: str, overrides: Sequence[Override], conf: Path) -> list[str]:
+    """The options of an open group that a command line is about: those it names, the default, else all."""
     named: list[str] = []
     for override in overrides:
-        if override.key_or_group == _OPEN and override.value_type is not None:
+        if override.key_or_group == group and override.value_type is not None:
             if not override.is_sweep_override():
                 named.append(override.get_value_element_as_str())
             elif override.is_discrete_sweep() and not isinstance(override.value(), list):
                 try:
                     named.extend(override.sweep_string_iterator())
                 except HydraException:  # a glob: resolved by Hydra
-                    return _options(conf)
+                    return _options(group, conf)
     if named or any(o.key_or_group == "experiment" or o.is_hydra_override() for o in overrides):
-        return named or _options(conf)
+        return named or _options(group, conf)
     defaults = OmegaConf.load(conf / "config.yaml").defaults
-    return [str(entry[_OPEN]) for entry in defaults if OmegaConf.is_dict(entry) and _OPEN in entry]
+    return [str(entry[group]) for entry in defaults if OmegaConf.is_dict(entry) and group in entry]
 
 
-def _options(conf: Path) -> list[str]:
-    return sorted(path.stem for path in (conf / _OPEN).glob("*.yaml"))
+def _options(group: str, conf: Path) -> list[str]:
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
 
 
-def _check_estimator(key: str, part: str, options: Sequence[str], conf: Path) -> None:
+def _check_open(group: str, key: str, part: str, options: Sequence[str], conf: Path) -> None:
     allowed: dict[str, None] = {}  # a set that keeps the order
     for option in options:
-        path = conf / _OPEN / f"{option}.yaml"
+        path = conf / group / f"{option}.yaml"
         if not path.is_file():
             return
         allowed.update(dict.fromkeys(map(str, OmegaConf.load(path))))
     if part not in allowed:
-        names = options[0] if len(options) == 1 else "the estimators"
+        names = options[0] if len(options) == 1 else f"the {group}s"
         hint = f"; any other argument of its class: +{key}=..."
-        raise _unknown(key, _OPEN, part, allowed, f"settings of {names}", hint)
+        raise _unknown(key, group, part, allowed, f"settings of {names}", hint)
 
 
 def _unknown(

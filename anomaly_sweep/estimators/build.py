@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -15,24 +12,7 @@ from numpy.typing import NDArray
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators import Estimator
 from anomaly_sweep.fingerprint import fingerprint
-
-_SEED_NAMES = ("seed", "random_state")
-
-
-def target_of(config: Mapping[str, Any]) -> Any:
-    """The class (or function) that ``_target_`` names.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be imported.
-    """
-    path = str(config["_target_"])
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"estimator._target_={path} cannot be imported ({error})") from error
+from anomaly_sweep.targets import arguments_of, construct, target_of
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -68,30 +48,7 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     ConfigError
         As :func:`check`.
     """
-    target = target_of(config)
-    arguments = _arguments(config)
-    try:
-        parameters = _parameters(target)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"estimator._target_={config['_target_']} has no named arguments that could be set ({error})"
-        ) from error
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    unknown = [key for key in arguments if key not in parameters and not open_ended]
-    if unknown:
-        raise ConfigError(
-            f"estimator.{unknown[0]} is not an argument of {config['_target_']}; "
-            f"allowed: {', '.join(parameters)}"
-        )
-    for name in _SEED_NAMES:
-        if name in parameters and arguments.get(name) is None:
-            arguments[name] = seed if name == "seed" else seed % 2**32
-    try:
-        made = target(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"estimator {config['name']}: {config['_target_']} refuses its arguments: {error}"
-        ) from error
+    made = construct("estimator", config, seed=seed, random_state=seed % 2**32)
     if type(made).__module__.split(".")[0] in ("sklearn", "pyod"):
         return Detector(made)
     if not (hasattr(made, "fit") and hasattr(made, "score_samples")):
@@ -99,21 +56,12 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     return made  # type: ignore[no-any-return]
 
 
-@functools.lru_cache
-def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(target).parameters
-
-
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of an estimator's config changes its results: its name does not, a preset's content does."""
     own = {key: value for key, value in config.items() if key != "name"}
     if str(config["_target_"]).startswith("anomaly_sweep.estimators.flow."):
-        own["settings"] = dataclasses.asdict(target_of(config)(**_arguments(config)).settings)
+        own["settings"] = dataclasses.asdict(target_of("estimator", config)(**arguments_of(config)).settings)
     return own
-
-
-def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("name", "_target_")}
 
 
 class Detector:

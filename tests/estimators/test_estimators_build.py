@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.estimators.build import Detector, build, check, identity, target_of
+from anomaly_sweep.estimators.build import Detector, build, check, identity
+from anomaly_sweep.targets import target_of
 
 GAUSSIAN = "anomaly_sweep.estimators.gaussian.MultivariateGaussian"
 FOREST = "sklearn.ensemble.IsolationForest"
@@ -116,4 +117,4 @@ def test_identity_is_what_changes_results() -> None:
     plain = identity(config(FLOW))
     assert plain["settings"] != identity(config(FLOW, preset="differnet"))["settings"]
     assert plain["settings"] == identity({**config(FLOW), "name": "other"})["settings"]
-    assert target_of(config("sklearn.svm.OneClassSVM")).__name__ == "OneClassSVM"
+    assert target_of("estimator", config("sklearn.svm.OneClassSVM")).__name__ == "OneClassSVM"

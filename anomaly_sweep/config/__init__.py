@@ -1,0 +1,72 @@
+"""Structured configs of the groups, and their checks.
+
+Hydra checks keys and types while it composes (through :func:`register`); ranges and choices are checked
+here when a composed config becomes a configuration, before any work starts.
+"""
+
+from anomaly_sweep.config.checks import in_range, one_of
+from anomaly_sweep.config.configuration import AnyConfiguration, Configuration, LocalizationConfiguration
+from anomaly_sweep.config.groups import (
+    ALL_LEVELS,
+    DETECTION,
+    DETECTION_GROUPS,
+    LOCALIZATION,
+    LOCALIZER,
+    POOLS,
+    PRETRAINED,
+    RANDOM,
+    AugmentationConf,
+    BackboneConf,
+    DatasetConf,
+    GenerateConf,
+    LayerConf,
+    PcaModeConf,
+    PoolingConf,
+    TaskConf,
+)
+from anomaly_sweep.config.parse import (
+    NODE_TYPES,
+    NODES,
+    OPEN_NODES,
+    RootConf,
+    configuration_of,
+    parse,
+    parse_node,
+    register,
+)
+from anomaly_sweep.config.run import OBJECTIVES, RuntimeConf, TrackingConf
+
+__all__ = [
+    "ALL_LEVELS",
+    "DETECTION",
+    "DETECTION_GROUPS",
+    "LOCALIZATION",
+    "LOCALIZER",
+    "NODES",
+    "NODE_TYPES",
+    "OBJECTIVES",
+    "OPEN_NODES",
+    "POOLS",
+    "PRETRAINED",
+    "RANDOM",
+    "AnyConfiguration",
+    "AugmentationConf",
+    "BackboneConf",
+    "Configuration",
+    "DatasetConf",
+    "GenerateConf",
+    "LayerConf",
+    "LocalizationConfiguration",
+    "PcaModeConf",
+    "PoolingConf",
+    "RootConf",
+    "RuntimeConf",
+    "TaskConf",
+    "TrackingConf",
+    "configuration_of",
+    "in_range",
+    "one_of",
+    "parse",
+    "parse_node",
+    "register",
+]

@@ -1,0 +1,24 @@
+"""Checks of single values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from anomaly_sweep.errors import ConfigError
+
+
+def one_of(key: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Raise ConfigError unless value is one of the allowed ones."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ConfigError(f"{key}={value} is not allowed; allowed: {', '.join(map(str, allowed))}")
+
+
+def in_range(
+    key: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
+) -> None:
+    """Raise ConfigError unless low <= value <= high (low < value with ``open_low``)."""
+    if not (low < value if open_low else low <= value) or not value <= high:
+        bracket = "(" if open_low else "["
+        raise ConfigError(f"{key}={value} is outside {bracket}{low:g}, {high:g}]")

@@ -1,0 +1,98 @@
+"""A configuration: what one Hydra job, and one MLflow run, is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from anomaly_sweep.config.groups import (
+    DETECTION,
+    AugmentationConf,
+    BackboneConf,
+    DatasetConf,
+    LayerConf,
+    PcaModeConf,
+    PoolingConf,
+    TaskConf,
+)
+from anomaly_sweep.labels import label_of
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One choice of (backbone, layer, pooling, augmentation, pca_mode, estimator) on a data set."""
+
+    dataset: DatasetConf
+    backbone: BackboneConf
+    layer: LayerConf
+    pooling: PoolingConf
+    augmentation: AugmentationConf
+    pca_mode: PcaModeConf
+    estimator: Mapping[str, Any]
+
+    @property
+    def task_label(self) -> str:
+        """``detection``."""
+        return DETECTION
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square that images are resized to, in pixels."""
+        return self.dataset.input_size or self.backbone.input_size
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The six choices as they are recorded: an option's name, with what differs from that option.
+
+        ``mvg``, ``knn1[aggregation=kth]``, ``npca12.5``. Weights and input size are recorded apart.
+        """
+        return {
+            "backbone": backbone_label(self.backbone),
+            "layer": label_of("layer", self.layer),
+            "pooling": label_of("pooling", self.pooling),
+            "augmentation": label_of("augmentation", self.augmentation),
+            "pca_mode": self.pca_mode.label,
+            "estimator": label_of("estimator", self.estimator),
+        }
+
+
+_NONE = AugmentationConf(name="none")
+
+
+@dataclass(frozen=True)
+class LocalizationConfiguration:
+    """One choice of (backbone, localizer) on a data set, with how maps are made and measured."""
+
+    dataset: DatasetConf
+    backbone: BackboneConf
+    task: TaskConf
+    localizer: Mapping[str, Any]
+    augmentation: AugmentationConf = field(default_factory=lambda: _NONE)
+
+    @property
+    def task_label(self) -> str:
+        """``localization``, with the settings that differ from the shipped ones and change a number."""
+        return label_of("task", self.task, apart=("figure", "save_maps", "cache_maps"))
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square that images are resized to, in pixels."""
+        return self.dataset.input_size or self.backbone.input_size
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The two choices as they are recorded, as :attr:`Configuration.labels`."""
+        return {
+            "backbone": backbone_label(self.backbone),
+            "localizer": label_of("localizer", self.localizer),
+        }
+
+
+AnyConfiguration: TypeAlias = Configuration | LocalizationConfiguration
+
+
+def backbone_label(backbone: BackboneConf) -> str:
+    """A backbone's label; weights and input size are recorded apart."""
+    return label_of("backbone", backbone, apart=("weights", "weights_seed", "input_size"))

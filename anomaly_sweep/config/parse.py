@@ -1,0 +1,127 @@
+"""From a composed config to checked objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from anomaly_sweep.config.configuration import AnyConfiguration, Configuration, LocalizationConfiguration
+from anomaly_sweep.config.groups import (
+    LOCALIZATION,
+    AugmentationConf,
+    BackboneConf,
+    DatasetConf,
+    LayerConf,
+    PcaModeConf,
+    PoolingConf,
+    TaskConf,
+)
+from anomaly_sweep.config.run import RuntimeConf, TrackingConf
+from anomaly_sweep.errors import ConfigError
+
+
+@dataclass
+class RootConf:
+    """The whole config of one job.
+
+    ``estimator`` and ``localizer`` are open: any ``_target_`` brings its own keys.
+    """
+
+    dataset: DatasetConf = MISSING
+    backbone: BackboneConf = MISSING
+    layer: LayerConf = MISSING
+    pooling: PoolingConf = MISSING
+    augmentation: AugmentationConf = MISSING
+    pca_mode: PcaModeConf = MISSING
+    estimator: Any = MISSING
+    task: TaskConf = MISSING
+    localizer: Any = MISSING
+    tracking: TrackingConf = field(default_factory=TrackingConf)
+    runtime: RuntimeConf = field(default_factory=RuntimeConf)
+
+
+#: Node of the root config -> its class, for all nodes with fixed keys.
+NODE_TYPES: dict[str, type] = {
+    "dataset": DatasetConf,
+    "backbone": BackboneConf,
+    "layer": LayerConf,
+    "pooling": PoolingConf,
+    "augmentation": AugmentationConf,
+    "pca_mode": PcaModeConf,
+    "task": TaskConf,
+    "tracking": TrackingConf,
+    "runtime": RuntimeConf,
+}
+#: Nodes whose keys are the arguments of their ``_target_``.
+OPEN_NODES = ("estimator", "localizer")
+NODES = (*NODE_TYPES, *OPEN_NODES)
+
+
+def parse_node(name: str, node: Any) -> Any:
+    """A node of a composed config as its checked class (an open node: as a plain dict).
+
+    Raises
+    ------
+    ConfigError
+        For a value out of range, a missing value or an unknown key.
+    """
+    try:
+        # Resolved where it stands: a value may refer to other nodes.
+        value = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+        if name in OPEN_NODES:
+            if not isinstance(value, dict) or "_target_" not in value or "name" not in value:
+                raise ConfigError(f"{name} needs the keys name and _target_ (see conf/{name}/)")
+            return value
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(NODE_TYPES[name]), value))
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{name}.{error.key} must be given: {name}.{error.key}=...") from error
+    except OmegaConfBaseException as error:
+        key = error.full_key or name
+        where = key if key == name or key.startswith(f"{name}.") else f"{name}.{key}"
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
+    """Put parsed nodes together and check what concerns several of them.
+
+    Raises
+    ------
+    ConfigError
+        If nodes do not fit each other.
+    """
+    if nodes["task"].name == LOCALIZATION:
+        if nodes["augmentation"].kind != "none":
+            raise ConfigError(
+                f"augmentation={nodes['augmentation'].name} has no meaning with task=localization, whose "
+                "training images are taken as they are; leave augmentation out"
+            )
+        configuration: AnyConfiguration = LocalizationConfiguration(
+            **{name: nodes[name] for name in ("dataset", "backbone", "task", "localizer")}
+        )
+    else:
+        configuration = Configuration(**{name: nodes[name] for name in Configuration.__dataclass_fields__})
+        configuration.layer.of(configuration.backbone)
+    crop = configuration.dataset.center_crop
+    if crop is not None and crop > configuration.input_size:
+        raise ConfigError(
+            f"dataset.center_crop={crop} is larger than the image, which is resized to "
+            f"{configuration.input_size} pixels (dataset.input_size)"
+        )
+    return configuration
+
+
+def parse(cfg: DictConfig) -> tuple[AnyConfiguration, TrackingConf, RuntimeConf]:
+    """A composed config as checked objects."""
+    nodes = {name: parse_node(name, cfg[name]) for name in NODES}
+    return configuration_of(nodes), nodes["tracking"], nodes["runtime"]
+
+
+def register() -> None:
+    """Make the schema known to Hydra's config store (name ``schema``)."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=RootConf)
