@@ -1,0 +1,65 @@
+"""The timing protocol: what is run how often, and what the figures are."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from anomaly_sweep.localization import timing as room
+from anomaly_sweep.localization.base import Maps, Scored
+from anomaly_sweep.localization.timing import Timing, measure, time_localizer
+
+CPU = torch.device("cpu")
+
+
+class Sleeper:
+    """Takes 2 ms a call and 1 ms an image."""
+
+    levels = ("level3",)
+    state_bytes = 0
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def score(self, maps: Maps) -> Scored:
+        assert set(maps) == {"level3"}
+        n = len(maps["level3"])
+        self.calls.append(n)
+        time.sleep(0.002 + 0.001 * n)
+        return Scored(maps["level3"][:, 0])
+
+
+def test_warm_up_is_not_counted() -> None:
+    calls = []
+
+    def action() -> None:
+        calls.append(len(calls))
+        time.sleep(0.05 if len(calls) <= 2 else 0.001)
+
+    seconds = measure(action, CPU, warm_up=2, repeats=4)
+    assert len(calls) == 6 and len(seconds) == 4
+    assert max(seconds) < 0.05
+
+
+def test_parts_are_timed_per_image() -> None:
+    sleeper = Sleeper()
+    maps = {"level3": torch.rand(6, 1, 8, 8), "level4": torch.rand(6, 1, 4, 4)}
+    score, drawn = time_localizer(sleeper, maps, 32, 4.0, 4, warm_up=1, repeats=3)  # type: ignore[arg-type]
+    assert sleeper.calls == [4, 2] * 4
+    assert (score.part, drawn.part, score.batch) == ("score", "map", 4)
+    assert score.median == pytest.approx((2 * 0.002 + 6 * 0.001) / 6, rel=0.6)
+    assert 0 < drawn.median < score.median
+
+
+def test_figures() -> None:
+    timing = Timing("score", 1, (3.0, 1.0, 2.0, 4.0, 100.0))
+    assert timing.median == 3.0 and timing.quartiles == (2.0, 4.0)
+
+
+def test_the_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(room, "synchronise", lambda _device: seen.append("wait"))
+    measure(lambda: seen.append("run"), CPU, warm_up=1, repeats=2)
+    assert seen == ["run", *["wait", "run", "wait"] * 2]
