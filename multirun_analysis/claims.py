@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from multirun_analysis.errors import AnalysisError
 from multirun_analysis.matrix import Lacking, Matrix, category_matrix
 from multirun_analysis.published import PAPER_BACKBONE
 from multirun_analysis.stats import Floats
-from multirun_analysis.study import Study, choose_study, layer_order
+from multirun_analysis.study import Study, StudyChoices, choose_study, layer_order
 from multirun_analysis.verdicts import Claim, Statement, check, judge, pair_p, without
 
 #: How much worse still counts as "as good" where the paper gives no figure, in points.
@@ -23,26 +24,9 @@ ESTIMATORS = ("mvg", "knn1")
 POOLINGS = ("min", "max", "min_max", "min_avg", "max_avg", "min_max_avg")
 
 
-def claims(
-    frame: pd.DataFrame,
-    *,
-    dataset: str | None = None,
-    backbone: str | None = None,
-    weights: str | None = None,
-    input_size: int | None = None,
-    layer: str | None = None,
-) -> list[Claim]:
-    """Every statement of the paper on image AUROC; the options are those of the tables.
-
-    Parameters
-    ----------
-    frame
-        Trials, each once.
-    """
-    study = choose_study(
-        frame, dataset=dataset, backbone=backbone, weights=weights, input_size=input_size, layer=layer
-    )
-    return check_claims(study)
+def claims(frame: pd.DataFrame, **choices: Unpack[StudyChoices]) -> list[Claim]:
+    """Every statement of the paper on image AUROC; see `choose_study`."""
+    return check_claims(choose_study(frame, **choices))
 
 
 def check_claims(study: Study) -> list[Claim]:

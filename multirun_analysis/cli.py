@@ -12,7 +12,7 @@ from anomaly_sweep.errors import AnomalySweepError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "anomaly_sweep"
-PAPERS = ("ono_mori",)
+PAPERS = ("ono_mori", "ridge")
 FORMATS = ("text", "md", "latex", "csv", "html")
 
 
@@ -50,12 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     tables = commands.add_parser("tables", help="make a paper's tables, with the published values beside")
     _add_reading(tables)
     _add_study(tables)
+    _add_task(tables)
     _add_log(tables)
-    tables.add_argument("--paper", choices=PAPERS, default=PAPERS[0])
+    tables.add_argument("--paper", choices=PAPERS, default=PAPERS[0], help="default: %(default)s")
     tables.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the tables' files")
 
-    pivot = commands.add_parser("pivot", help="print any table of mean AUROCs")
+    pivot = commands.add_parser("pivot", help="print any table of means over the categories")
     _add_reading(pivot)
+    pivot.add_argument(
+        "--value",
+        default="image_auroc",
+        metavar="COLUMN",
+        help="what is averaged, such as pixel_auroc, aupro or score_seconds (default: %(default)s)",
+    )
     pivot.add_argument("--rows", required=True, metavar="DIMENSION", help="such as category or pca_mode")
     pivot.add_argument("--cols", required=True, metavar="DIMENSION", help="such as layer")
     pivot.add_argument(
@@ -66,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     pivot.add_argument("--format", choices=FORMATS, default=FORMATS[0])
 
-    claims = commands.add_parser("claims", help="check the paper's statements on the trials")
+    claims = commands.add_parser("claims", help="check the papers' statements on the trials")
     _add_reading(claims)
     _add_study(claims)
+    _add_task(claims)
     claims.add_argument("--format", choices=FORMATS, default=FORMATS[0])
 
     effects = commands.add_parser("effects", help="what each group contributes, best configurations")
@@ -79,12 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     figures = commands.add_parser("figures", help="draw every figure as PDF, SVG and PNG")
     _add_reading(figures)
     _add_study(figures)
+    _add_task(figures)
     _add_log(figures)
     figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the figures")
 
     report = commands.add_parser("report", help="write one page with everything, for each backbone")
     _add_reading(report)
     _add_study(report)
+    _add_task(report)
     _add_log(report)
     report.add_argument("--out", type=Path, required=True, metavar="FILE", help="report.html")
 
@@ -133,11 +143,20 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         metavar="B",
-        help="one, or 'all' for each in turn (default: efficientnet_b5, or the one there is)",
+        help="one, or 'all' for each in turn (default: the paper's, or the one there is)",
     )
     parser.add_argument("--weights", metavar="W", help="where the trials have several")
     parser.add_argument("--input-size", type=int, metavar="N", help="where the trials have several")
-    parser.add_argument("--layer", metavar="L", help="default: the backbone's deepest level")
+    parser.add_argument("--center-crop", metavar="N", help="'none' or pixels, where the trials have several")
+    parser.add_argument("--layer", metavar="L", help="of detection (default: the backbone's deepest level)")
+
+
+def _add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--task",
+        metavar="T",
+        help="of localization, such as 'localization[sigma=2]' (default: the one with shipped settings)",
+    )
 
 
 if __name__ == "__main__":

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from anomaly_sweep.tracking.names import CONTEXT_PARAMS, GROUPS, STATUS_OK
-from multirun_analysis.coverage import listed, random_weights
+from multirun_analysis.coverage import Origin, listed, provenance, random_weights
 from multirun_analysis.errors import AnalysisError
+from multirun_analysis.frame import crops_in_words
 from multirun_analysis.stats import LEVEL, RESAMPLES, SEED, Floats, Interval, bootstrap
 from multirun_analysis.table import Block, Cell, Row, Table
+from multirun_analysis.tasks import detection_of
 from multirun_analysis.verdicts import MIN_CATEGORIES, POINTS
 from multirun_analysis.wording import ordered
 
@@ -24,12 +26,15 @@ class Side:
     """One sweep: its complete configurations (index: the six groups) by category, and its context."""
 
     name: str
+    trials: pd.DataFrame
     values: pd.DataFrame
     incomplete: int
     context: dict[str, str]
 
 
-def compare(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> Table:
+def compare(
+    first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], origins: Sequence[Origin] = ()
+) -> Table:
     """How AUROC differs between two sets of trials, over the configurations complete in both.
 
     Where both have the same categories, these are drawn together for the intervals; where they have not,
@@ -38,9 +43,11 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -
     Parameters
     ----------
     first, second
-        Trials, each once.
+        Trials, each once; those of localization are left out.
     names
         What the two are called.
+    origins
+        The runs they are of.
 
     Raises
     ------
@@ -76,12 +83,16 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -
         corner="configurations",
         columns=(a.name, b.name, "difference", "[95 %]"),
         blocks=tuple(blocks),
-        notes=tuple(_notes(a, b, shared, paired, ours, theirs)),
-        warnings=random_weights(pd.concat([first, second])),
+        notes=(
+            *_notes(a, b, shared, paired, ours, theirs),
+            *(f"{side.name}: {line}" for side in (a, b) for line in provenance(side.trials, origins)),
+        ),
+        warnings=random_weights(pd.concat([a.trials, b.trials])),
     )
 
 
 def _side(trials: pd.DataFrame, name: str) -> Side:
+    trials = crops_in_words(detection_of(trials, name))
     keys = list(GROUPS)
     mixed = [c for c in CONTEXT_PARAMS if trials.groupby(keys, dropna=False)[c].nunique().gt(1).any()]
     if mixed or trials["dataset"].nunique() > 1:
@@ -95,7 +106,7 @@ def _side(trials: pd.DataFrame, name: str) -> Side:
         c: ", ".join(sorted(map(str, trials[c].dropna().unique()))) or "not recorded" for c in CONTEXT_PARAMS
     }
     complete = table.dropna()
-    return Side(name, complete, len(trials[keys].drop_duplicates()) - len(complete), context)
+    return Side(name, trials, complete, len(trials[keys].drop_duplicates()) - len(complete), context)
 
 
 def _row(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, paired: bool) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from anomaly_sweep.tracking.names import GROUPS, STATUS_OK
+from anomaly_sweep.tracking.names import GROUPS
 from multirun_analysis.stats import Floats, Interval, bootstrap
 from multirun_analysis.study import Study
 
@@ -35,15 +35,6 @@ class Best:
     left_out: float
 
 
-def own_trials(study: Study) -> pd.DataFrame:
-    """The study's trials that have a value."""
-    trials = study.frame[study.frame["status"].eq(STATUS_OK).fillna(False).astype(bool)]
-    for name, value in study.where().items():
-        if value is not None:
-            trials = trials[trials[name].eq(value).fillna(False).astype(bool)]
-    return trials
-
-
 def configurations(study: Study) -> pd.DataFrame:
     """One row a configuration that has every category, the best first.
 
@@ -54,7 +45,7 @@ def configurations(study: Study) -> pd.DataFrame:
         over categories, without the network; NaN where a category lacks it), and one column for each
         category's AUROC.
     """
-    trials = own_trials(study)
+    trials = study.finished().trials()
     trials = trials.assign(
         _seconds=trials["score_seconds"] / trials["n_test"].astype("Float64").astype("float64")
     )

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from multirun_analysis.pivot import MISSING, PivotResult
+from multirun_analysis.frame import NO_CROP, crops_in_words
+from multirun_analysis.pivot import MISSING, NO_VALUE, PivotResult
 
 LISTED = 8  # of a long list, this many are named
+RUNS_NAMED = 5
 REASONS = 3
 RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A parent run: its sweep, its id and the versions it ran with."""
+
+    sweep: str
+    run_id: str
+    versions: str
+
+    def __str__(self) -> str:
+        return f"sweep {self.sweep}: run {self.run_id}; {self.versions}"
 
 
 def coverage(pivots: Sequence[PivotResult], total: int) -> list[str]:
@@ -20,10 +35,11 @@ def coverage(pivots: Sequence[PivotResult], total: int) -> list[str]:
     partial = holes[~holes["empty"]]
     complete = total - partial["category"].nunique()
     lines = [f"Coverage: {complete} of {total} categories complete in the cells that were run."]
-    lines += _failures(partial[partial["status"] != MISSING], total)
-    missing = partial[partial["status"] == MISSING]
-    if len(missing):
-        lines.append(f"Missing: {_places(missing, total)}.")
+    lines += _failures(partial[~partial["status"].isin([MISSING, NO_VALUE])], total)
+    for status, word in ((MISSING, "Missing"), (NO_VALUE, "Recorded without a value")):
+        lacking = partial[partial["status"] == status]
+        if len(lacking):
+            lines.append(f"{word}: {_places(lacking, total)}.")
     if len(whole_cells):
         lines.append(f"Not run: {listed(whole_cells['cell'])}.")
     return lines
@@ -36,15 +52,27 @@ def why_empty(pivots: Sequence[PivotResult], total: int) -> str | None:
     return "no cell has a value for every category. " + " ".join(coverage(pivots, total))
 
 
-def provenance(trials: pd.DataFrame) -> str:
-    """Where values come from: sweeps, runs, data set, weights, input size."""
+def provenance(trials: pd.DataFrame, origins: Sequence[Origin] = ()) -> tuple[str, ...]:
+    """Where values come from: sweeps, runs, data set, weights, sizes; then their sweeps' parent runs.
+
+    Parameters
+    ----------
+    origins
+        Parent runs; those of other sweeps are left out.
+    """
 
     def those(column: str, otherwise: str = "not recorded") -> str:
         return listed(sorted(map(str, trials[column].dropna().unique()))) or otherwise
 
+    runs = sorted(map(str, trials["run_id"].dropna().unique()))
+    named = f" ({', '.join(runs)})" if 0 < len(runs) <= RUNS_NAMED else ""
+    cropped = sorted(set(crops_in_words(trials)["center_crop"]))
+    crops = "" if cropped in ([], [NO_CROP]) else f"; center crop {listed(cropped)}"
+    sweeps = set(trials["sweep"].dropna())
     return (
-        f"Data: sweep {those('sweep', 'none (single runs)')}; {trials['run_id'].nunique()} runs; "
-        f"data set {those('dataset')}; weights {those('weights')}; input size {those('input_size')}."
+        f"Data: sweep {those('sweep', 'none (single runs)')}; {len(runs)} runs{named}; "
+        f"data set {those('dataset')}; weights {those('weights')}; input size {those('input_size')}{crops}.",
+        *(f"From {origin}." for origin in origins if origin.sweep in sweeps),
     )
 
 

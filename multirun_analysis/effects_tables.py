@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from multirun_analysis.configurations import own_trials
-from multirun_analysis.coverage import provenance
 from multirun_analysis.effects import POINTS, Effects
 from multirun_analysis.stats import Interval
 from multirun_analysis.study import Study
@@ -50,7 +48,7 @@ def _importance(found: Effects, study: Study) -> Table | Absent:
         corner="group",
         columns=("within categories %", "[95 %]", "of all %"),
         blocks=(Block("groups", tuple(mains)), Block("interactions of two", tuple(pairs[:SHOWN_PAIRS]))),
-        notes=(f"Interactions of three and more: {rest:.1f} % of all.", provenance(own_trials(study))),
+        notes=(f"Interactions of three and more: {rest:.1f} % of all.", *study.provenance()),
         warnings=study.warnings(),
     )
 
@@ -82,7 +80,7 @@ def _marginals(found: Effects, study: Study) -> Table | Absent:
         corner="choice",
         columns=("mean AUROC", "effect", "[95 %]"),
         blocks=tuple(blocks),
-        notes=(provenance(own_trials(study)),),
+        notes=study.provenance(),
         warnings=study.warnings(),
     )
 
@@ -123,7 +121,7 @@ def _best(found: Effects, study: Study) -> Table | Absent:
         corner="category",
         columns=("best AUROC", "its configuration", f"AUROC of {label}"),
         blocks=(Block("by category", tuple(rows)), Block("best over all categories", tuple(top))),
-        notes=(*notes, provenance(own_trials(study))),
+        notes=(*notes, *study.provenance()),
         warnings=study.warnings(),
     )
 
@@ -146,7 +144,7 @@ def _front(found: Effects, study: Study) -> Table | Absent:
         corner="configuration",
         columns=("microseconds an image", "mean AUROC"),
         blocks=(Block("the fastest first", tuple(rows)),),
-        notes=(provenance(own_trials(study)),),
+        notes=study.provenance(),
         warnings=study.warnings(),
     )
 

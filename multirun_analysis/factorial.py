@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from anomaly_sweep.tracking.names import GROUPS
-from multirun_analysis.configurations import own_trials
 from multirun_analysis.stats import Floats
 from multirun_analysis.study import Study
 from multirun_analysis.wording import ordered
@@ -46,7 +45,7 @@ def full_factorial(study: Study) -> Factorial | None:
     The choice that lacks the largest share of its combinations goes first, until none lacks. A combination
     lacks if one of the categories does.
     """
-    trials = own_trials(study)
+    trials = study.finished().trials()
     groups = [name for name in GROUPS if name != "backbone" and trials[name].nunique() > 1]
     if not groups or trials.empty:
         return None

@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import GROUPS, STATUS_OK, TRIAL_COLUMNS
+from anomaly_sweep.tracking.names import DETECTION, GROUPS, PREFIXES, STATUS_OK, TRIAL_COLUMNS
 from multirun_analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
+    from multirun_analysis.coverage import Origin
     from multirun_analysis.store import RunEnd
 
-FLOATS = ("image_auroc", "fit_seconds", "score_seconds")
-INTEGERS = ("input_size", "n_features", "n_train", "n_test")
+#: Measures that a failed trial lacks.
+METRICS = tuple(PREFIXES)
+FLOATS = (*METRICS, "fit_seconds", "score_seconds", "map_seconds", "backbone_seconds")
+INTEGERS = ("input_size", "center_crop", "n_features", "n_train", "n_test", "state_bytes")
 
+#: The choices of a configuration: those of the other task are missing.
+CHOICES = ("task", *GROUPS, "localizer")
 #: What makes two trials the same trial of the same configuration.
-LABELS = ("dataset", "category", "weights", "input_size", *GROUPS)
-SORTED_BY = ["sweep", "dataset", *GROUPS, "category"]
+LABELS = ("dataset", "category", "weights", "input_size", "center_crop", *CHOICES)
+SORTED_BY = ["sweep", "dataset", *CHOICES, "category"]
+#: In words, for a ``center_crop`` that is missing: all of the image is taken.
+NO_CROP = "none"
 FORMATS = (".csv", ".parquet")
 
 log = logging.getLogger(__name__)
@@ -33,7 +40,7 @@ class Reading:
 
     trials: pd.DataFrame
     notes: list[str] = field(default_factory=list)
-    origins: list[str] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
 
 
 def read_trials(
@@ -90,13 +97,19 @@ def as_trials(rows: pd.DataFrame) -> pd.DataFrame:
     """Give rows the contract's columns, in order, with one type each.
 
     Texts are pandas strings (empty ones missing, but for ``reason``), counts are nullable integers,
-    measures are floats with NaN where missing. ``image_auroc`` is missing where the status is not ok.
+    measures are floats with NaN where missing. The metrics are missing where the status is not ok. Trials
+    recorded before there were tasks are of detection.
     """
     rows = rows.reindex(columns=list(TRIAL_COLUMNS))
     columns: dict[str, pd.Series] = {}
     for name in TRIAL_COLUMNS:
         column = rows[name]
-        if name in FLOATS:
+        if column.isna().all():  # quick: each task leaves the other's columns so
+            kind = "float64" if name in FLOATS else "Int64" if name in INTEGERS else "string"
+            columns[name] = pd.Series(float("nan") if name in FLOATS else pd.NA, rows.index, dtype=kind)
+            if name == "reason":
+                columns[name] = columns[name].fillna("")
+        elif name in FLOATS:
             columns[name] = pd.to_numeric(column, errors="coerce").astype("float64")
         elif name in INTEGERS:
             columns[name] = pd.to_numeric(column, errors="coerce").astype("Float64").astype("Int64")
@@ -104,16 +117,23 @@ def as_trials(rows: pd.DataFrame) -> pd.DataFrame:
             columns[name] = column.astype("string").fillna("")
         else:
             text = column.astype("string")
-            columns[name] = text.mask(text == "", pd.NA)
+            empty = text.eq("").to_numpy(dtype=bool, na_value=False)
+            columns[name] = text.mask(empty, pd.NA) if empty.any() else text
     trials = pd.DataFrame(columns)
-    trials.loc[(trials["status"] != STATUS_OK).fillna(True).astype(bool), "image_auroc"] = float("nan")
+    trials["task"] = trials["task"].fillna(DETECTION)
+    trials.loc[(trials["status"] != STATUS_OK).fillna(True).astype(bool), list(METRICS)] = float("nan")
     return trials
+
+
+def crops_in_words(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with ``center_crop`` as text, `NO_CROP` where all of the image is taken."""
+    return trials.assign(center_crop=trials["center_crop"].astype("string").fillna(NO_CROP))
 
 
 def drop_duplicates(trials: pd.DataFrame, ends: Mapping[str, RunEnd]) -> tuple[pd.DataFrame, int]:
     """Keep each trial once, and count those dropped.
 
-    Two rows with one fingerprint and the same six choices are one trial: its value is kept before its
+    Two rows with one fingerprint and the same choices are one trial: its value is kept before its
     failure. Of rows that have the same labels but are not known to be the same, the one whose run
     finished last is kept, whatever came of it. A row read twice from one run is not counted.
     """
@@ -127,7 +147,7 @@ def drop_duplicates(trials: pd.DataFrame, ends: Mapping[str, RunEnd]) -> tuple[p
     by_fingerprint = (
         once[known]
         .sort_values(["_ok", "_finished", "_time"], kind="stable")
-        .drop_duplicates(["fingerprint", "category", *GROUPS], keep="last")
+        .drop_duplicates(["fingerprint", "category", *CHOICES], keep="last")
     )
     kept = (
         pd.concat([by_fingerprint, once[~known]])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import pandas as pd
 
 from multirun_analysis import table2
-from multirun_analysis.coverage import why_empty
+from multirun_analysis.coverage import Origin, why_empty
 from multirun_analysis.pivot import PivotResult, mean_table
 from multirun_analysis.published import PAPER_BACKBONE, ono_mori
-from multirun_analysis.study import Study, choose_study, layer_order
+from multirun_analysis.study import Study, StudyChoices, choose_study, layer_order
 from multirun_analysis.table import Absent, Block, Cell, Row, Table, difference_block, mark_best
 from multirun_analysis.wording import GRID, POOLINGS, absent, estimator_name, fixed
 
@@ -23,31 +24,10 @@ POINTS = 100.0
 
 
 def tables(
-    frame: pd.DataFrame,
-    *,
-    dataset: str | None = None,
-    backbone: str | None = None,
-    weights: str | None = None,
-    input_size: int | None = None,
-    layer: str | None = None,
+    frame: pd.DataFrame, *, origins: Sequence[Origin] = (), **choices: Unpack[StudyChoices]
 ) -> list[Table | Absent]:
-    """All tables of the paper that the trials have values for.
-
-    Parameters
-    ----------
-    frame
-        Trials, each once.
-    dataset, weights, input_size
-        Needed only where the trials have several.
-    backbone
-        EfficientNet-B5 if the trials have it, else the one they have.
-    layer
-        Layer of tables 2, 4 and the augmentation comparison: the backbone's deepest level.
-    """
-    study = choose_study(
-        frame, dataset=dataset, backbone=backbone, weights=weights, input_size=input_size, layer=layer
-    )
-    return tables_of(study)
+    """All tables of the paper that the trials have values for; see `choose_study`."""
+    return tables_of(choose_study(frame, origins=origins, **choices))
 
 
 def tables_of(study: Study) -> list[Table | Absent]:
@@ -204,4 +184,4 @@ def _of_estimators(
 
 
 def _notes(study: Study, pivots: Sequence[PivotResult]) -> tuple[str, ...]:
-    return (*study.coverage(pivots), study.provenance(pivots))
+    return (*study.coverage(pivots), *study.provenance(pivots))

@@ -11,10 +11,11 @@ from multirun_analysis.table import Absent, Table
 DOCUMENT = "document.tex"
 
 
-def write_tables(tables: Sequence[Table | Absent], folder: Path) -> list[str]:
+def write_tables(tables: Sequence[Table | Absent], folder: Path, document: str = DOCUMENT) -> list[str]:
     """Write the tables there are, and return lines that say where they lie.
 
-    A file of an earlier run, of a table that is absent now, is left alone and named.
+    All of them together are in ``document``. A file of an earlier run, of a table that is absent now, is
+    left alone and named.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -28,13 +29,13 @@ def write_tables(tables: Sequence[Table | Absent], folder: Path) -> list[str]:
             lines.append(f"not made now, from an earlier run: {', '.join(old)}")
     made = [table for table in tables if isinstance(table, Table)]
     if made:
-        (folder / DOCUMENT).write_text(latex_document(made), encoding="utf-8")
-        lines.append(f"wrote {folder / DOCUMENT} (all of them, to compile)")
+        (folder / document).write_text(latex_document(made), encoding="utf-8")
+        lines.append(f"wrote {folder / document} (all of them, to compile)")
     return lines
 
 
-def table_files(tables: Sequence[Table | Absent], folder: Path) -> list[Path]:
+def table_files(tables: Sequence[Table | Absent], folder: Path, document: str = DOCUMENT) -> list[Path]:
     """The files that `write_tables` writes."""
     made = [table for table in tables if isinstance(table, Table)]
     files = [folder / f"{table.name}{suffix}" for table in made for suffix in RENDERERS]
-    return [*files, folder / DOCUMENT] if made else []
+    return [*files, folder / document] if made else []

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from anomaly_sweep.tracking.names import CONTEXT_PARAMS, GROUPS, STATUS_OK
 from multirun_analysis.errors import AnalysisError
+from multirun_analysis.frame import crops_in_words
 
-DIMENSIONS = (*CONTEXT_PARAMS, *GROUPS)
+DIMENSIONS = (*CONTEXT_PARAMS, *GROUPS, "localizer")
 MISSING = "missing"
+NO_VALUE = "no value"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class PivotResult:
         Categories with a value, and categories of the data set, per cell.
     holes
         One row for each value a cell lacks: the cell, the category, what is averaged over, ``status``
-        ("failed" or "missing") and ``reason``.
+        ("failed", "missing", or "no value" of a trial that did not fail) and ``reason``.
     trials
         The trials the table was made of.
     """
@@ -57,8 +60,9 @@ def mean_table(
     where: Mapping[str, Any],
     *,
     average_over: Sequence[str] = (),
+    value: str = "image_auroc",
 ) -> PivotResult:
-    """Mean AUROC over the categories of the data set, for each pair of a row and a column value.
+    """Mean over the categories of the data set, for each pair of a row and a column value.
 
     Parameters
     ----------
@@ -73,6 +77,8 @@ def mean_table(
     average_over
         Dimensions of which a cell averages all choices that occur (for a backbone, when ``rows`` or
         ``cols`` is the backbone). A choice that lacks a category leaves the cell missing.
+    value
+        The column of the long table that is averaged.
 
     Raises
     ------
@@ -80,45 +86,56 @@ def mean_table(
         If a cell would gather several configurations over a dimension that was not named.
     """
     trials = _where(frame, where)
-    _refuse_mixtures(trials, rows, cols, average_over)
+    _refuse_mixtures(trials, rows, cols, where, average_over)
     expected = _expected(frame, trials, rows, cols, where, list(average_over))
     keys = list(dict.fromkeys([rows, cols, "category", *average_over]))
-    values = trials[[*keys, "image_auroc", "status", "reason"]]
-    full = expected.merge(values, how="left", on=keys)
-    full["image_auroc"] = full["image_auroc"].where(full["status"].eq(STATUS_OK).fillna(False).astype(bool))
-    full["category_"] = full["category"]  # a cell's own key too, when rows or cols is the category
-    per_category = full.groupby([rows, cols, "category_"], sort=False)["image_auroc"].agg(
-        value="mean", there="count", wanted="size"
-    )
-    complete = per_category["there"] == per_category["wanted"]
-    cells = per_category.assign(complete=complete).groupby(level=[0, 1], sort=False)
-    table = cells.agg(value=("value", "mean"), present=("complete", "sum"), expected=("complete", "size"))
-    table["value"] = table["value"].where(table["present"] == table["expected"])
-    holes = full[full["image_auroc"].isna()].drop(columns=["image_auroc", "category_"])
-    holes = holes.assign(status=holes["status"].fillna(MISSING), reason=holes["reason"].fillna(""))
+    numbers = trials[value].astype("Float64").astype("float64")
+    full = expected.merge(trials[[*keys, "status", "reason"]].assign(_value=numbers), how="left", on=keys)
+    ok = full["status"].eq(STATUS_OK).fillna(False).astype(bool)
+    full["_value"] = full["_value"].where(ok)
+    full["_complete"] = full["_value"].notna()
+    cells = _averaged(full, rows, cols) if average_over else full
+    grouped = cells.groupby([rows, cols], sort=False)
+    present, wanted = grouped["_complete"].sum(), grouped["_complete"].size()
+    means = grouped["_value"].mean().where(present == wanted)
+    holes = full[~full["_complete"]].drop(columns=["_value", "_complete"])
+    status = holes["status"].mask(ok[holes.index], NO_VALUE).fillna(MISSING)
     return PivotResult(
         rows,
         cols,
-        values=table["value"].unstack(),
-        present=table["present"].unstack(),
-        expected=table["expected"].unstack(),
-        holes=holes.reset_index(drop=True),
+        values=means.unstack(),
+        present=present.unstack(),
+        expected=wanted.unstack(),
+        holes=holes.assign(status=status, reason=holes["reason"].fillna("")).reset_index(drop=True),
         trials=trials,
     )
 
 
+def _averaged(full: pd.DataFrame, rows: str, cols: str) -> pd.DataFrame:
+    """Each category of a cell with the mean of what is averaged over, complete where none of it lacks."""
+    own = full["category"].rename("_category")  # a key of the cell too, when rows or cols is the category
+    grouped = full.groupby([full[rows], full[cols], own], sort=False)
+    means, complete = grouped["_value"].mean(), grouped["_complete"].all()
+    return pd.DataFrame({"_value": means, "_complete": complete}).reset_index()
+
+
 def _where(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    mask = pd.Series(True, index=frame.index)
+    mask = np.ones(len(frame), dtype=bool)
     for column, value in where.items():
         if isinstance(value, tuple):
-            mask &= frame[column].isin(value)
+            mask &= frame[column].isin(value).to_numpy(dtype=bool)
         elif value is not None:
-            mask &= frame[column].eq(value).fillna(False).astype(bool)
+            mask &= frame[column].eq(value).to_numpy(dtype=bool, na_value=False)
     return frame[mask]
 
 
-def _refuse_mixtures(trials: pd.DataFrame, rows: str, cols: str, average_over: Sequence[str]) -> None:
-    named = {rows, cols, *average_over}
+def _refuse_mixtures(
+    trials: pd.DataFrame, rows: str, cols: str, where: Mapping[str, Any], average_over: Sequence[str]
+) -> None:
+    if trials["center_crop"].nunique(dropna=False) > 1:  # missing is a choice too
+        trials = crops_in_words(trials)
+    fixed = {name for name, value in where.items() if value is not None and not isinstance(value, tuple)}
+    named = {rows, cols, *average_over, *fixed}
     free = [
         dimension
         for dimension in DIMENSIONS
@@ -147,18 +164,17 @@ def _expected(
     average_over: list[str],
 ) -> pd.DataFrame:
     """Every value the table needs: cells, times categories, times the choices averaged over."""
-    of_dataset = frame[frame["dataset"].isin(trials["dataset"].dropna())] if len(trials) else trials
-    if len(of_dataset) == 0:  # the data set was not recorded
-        of_dataset = trials
     by_dataset = ["dataset"] if "dataset" in (rows, cols) else []
-    categories = of_dataset[[*by_dataset, "category"]].drop_duplicates()
+    wanted = frame["dataset"].isin(trials["dataset"].dropna())
+    source = frame[wanted] if wanted.any() else trials  # else the data set was not recorded
+    categories = source[[*by_dataset, "category"]].drop_duplicates()
     axes = []
     for name in (rows, cols):
         asked = where.get(name)
-        there = of_dataset if name == "category" else trials
+        there = categories if name == "category" else trials
         values = list(asked) if isinstance(asked, tuple) else _values(there, name)
         axes.append(pd.DataFrame({name: values}).astype({name: frame[name].dtype}))
-    expected = _join(axes[0].merge(axes[1], how="cross"), categories, ["dataset", "category"])
+    expected = _join(_cross(*axes), categories, ["dataset", "category"])
     if average_over:
         by_backbone = ["backbone"] if "backbone" in (rows, cols) else []
         choices = trials[[*by_backbone, *average_over]].drop_duplicates()
@@ -168,7 +184,14 @@ def _expected(
 
 def _join(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     shared = [key for key in keys if key in left and key in right]
-    return left.merge(right, on=shared) if shared else left.merge(right, how="cross")
+    return left.merge(right, on=shared) if shared else _cross(left, right)
+
+
+def _cross(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """Every row of one with every row of the other, several times faster than a merge."""
+    one = left.take(np.repeat(np.arange(len(left)), len(right))).reset_index(drop=True)
+    other = right.take(np.tile(np.arange(len(right)), len(left))).reset_index(drop=True)
+    return pd.concat([one, other], axis=1)
 
 
 def _values(trials: pd.DataFrame, name: str) -> list[Any]:

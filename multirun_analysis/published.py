@@ -1,13 +1,19 @@
-"""The values Ono & Mori printed, as they printed them."""
+"""The values the papers printed, as they printed them."""
 
 from __future__ import annotations
 
 import csv
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 
 PAPER_BACKBONE = "efficientnet_b5"
 PAPER_CATEGORIES = 15
+
+#: What the ridge paper's Table 1 is of.
+RIDGE_BACKBONE = "wide_resnet101_2"
+RIDGE_INPUT_SIZE = 256
+RIDGE_TEST_IMAGES = 1725
 
 
 @cache
@@ -18,9 +24,34 @@ def ono_mori(table: str) -> dict[tuple[str, str], float]:
     (or ``mean``) and the layer (``level7``, ``all``), table 4 the estimator (``mvg``, ``knn1``) and the
     pooling (``min_max``).
     """
-    text = (files("multirun_analysis") / "published_ono_mori.csv").read_text(encoding="utf-8")
-    rows = [row for row in csv.DictReader(text.splitlines()) if row["table"] == table]
+    rows = [row for row in _rows("published_ono_mori.csv") if row["table"] == table]
     return {_labels(table, row["row"], row["column"]): float(row["value"]) for row in rows}
+
+
+@cache
+def ridge_table1() -> MappingProxyType[tuple[str, str], float]:
+    """Values of the ridge paper's Table 1 by (localizer, metric).
+
+    Metrics: ``pixel_auroc`` and ``aupro`` in per cent, ``score_seconds`` of all test images and its
+    ``score_seconds_spread``.
+    """
+    rows = [row for row in _rows("published_ridge.csv") if row["table"] == "table1"]
+    return MappingProxyType({(row["row"], row["metric"]): float(row["value"]) for row in rows})
+
+
+@cache
+def localizers_per_class() -> MappingProxyType[tuple[str, str, str], float]:
+    """Per cent by (reference, metric, category): what the papers of PaDiM and PatchCore print per class.
+
+    Metrics: ``pixel_auroc``, ``aupro``, ``image_auroc``; not every reference has all.
+    """
+    rows = [row for row in _rows("published_ridge.csv") if row["table"] == "per_class"]
+    return MappingProxyType({(r["column"], r["metric"], r["row"]): float(r["value"]) for r in rows})
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = (files("multirun_analysis") / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _labels(table: str, row: str, column: str) -> tuple[str, str]:

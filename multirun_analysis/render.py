@@ -23,6 +23,7 @@ LATEX_SPECIALS = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     MISSING: "--",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
 }
 DOCUMENT_HEAD = r"""\documentclass[a4paper]{article}
 \usepackage[T1]{fontenc}

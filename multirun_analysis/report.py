@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Unpack
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import GROUPS, STATUS_OK
+from anomaly_sweep.tracking.names import STATUS_OK
 from multirun_analysis.claims import check_claims
-from multirun_analysis.claims_table import claims_table
-from multirun_analysis.coverage import provenance, random_weights
+from multirun_analysis.claims_ridge import check_ridge_claims
+from multirun_analysis.claims_table import claims_table, ridge_claims_table
+from multirun_analysis.coverage import Origin, provenance, random_weights
 from multirun_analysis.effects import effects
 from multirun_analysis.effects_tables import effects_tables
-from multirun_analysis.errors import AnalysisError
-from multirun_analysis.figures.every import pictures
+from multirun_analysis.figures.every import localization_pictures, pictures
 from multirun_analysis.figures.style import Picture, inline_svg
+from multirun_analysis.frame import CHOICES
 from multirun_analysis.html import page, table_html
+from multirun_analysis.localizers import LocalizationStudy
 from multirun_analysis.ono_mori import tables_of
-from multirun_analysis.study import Study, backbones, choose_study
+from multirun_analysis.ridge import ridge_tables_of
+from multirun_analysis.studies import AllChoices, Studies, choose_studies
+from multirun_analysis.study import Study
 from multirun_analysis.table import Absent, Block, Cell, Row, Table
 
 REASONS = 5
@@ -27,66 +32,45 @@ REASONS = 5
 def report(
     trials: pd.DataFrame,
     notes: Sequence[str] = (),
-    origins: Sequence[str] = (),
-    *,
-    dataset: str | None = None,
-    backbone: str | None = None,
-    weights: str | None = None,
-    input_size: int | None = None,
-    layer: str | None = None,
+    origins: Sequence[Origin] = (),
+    **choices: Unpack[AllChoices],
 ) -> str:
     """The page: coverage and warnings, then claims, tables, figures and effects for each backbone.
 
     Parameters
     ----------
     trials
-        Each once.
+        Each once. Those of localization have sections of their own.
     notes
         What was said when they were read.
     origins
         Which runs they are of, and the versions these ran with.
-    backbone
-        One; every one there is when None. The other options are those of the tables.
+    choices
+        ``backbone``: one; every one there is when None. The others are those of the tables.
 
     Raises
     ------
     AnalysisError
         If there is not one backbone that a report can be made of.
     """
-    studies: list[Study] = []
-    refused: list[str] = []
-    for name in backbones(trials) if backbone is None else [backbone]:
-        try:
-            studies.append(
-                choose_study(
-                    trials,
-                    dataset=dataset,
-                    backbone=name,
-                    weights=weights,
-                    input_size=input_size,
-                    layer=layer,
-                )
-            )
-        except AnalysisError as error:
-            refused.append(f"{name}: not in this report: {error}")
-    if not studies:
-        raise AnalysisError("; ".join(refused) or "the trials have no backbone")
-    return report_of(studies, [*notes, *refused], origins)
+    found = choose_studies(trials, every=choices.get("backbone") is None, origins=origins, **choices)
+    refused = [f"{name}: not in this report: {reason}" for name, reason in found.refused]
+    return _page(found, [*notes, *refused], origins)
 
 
-def report_of(studies: Sequence[Study], notes: Sequence[str] = (), origins: Sequence[str] = ()) -> str:
-    """`report` of studies that are settled."""
-    frame = studies[0].frame
-    sections = [_study(study, prefix=f"s{number}-") for number, study in enumerate(studies)]
+def _page(found: Studies, notes: Sequence[str], origins: Sequence[Origin]) -> str:
+    both: list[Study | LocalizationStudy] = [*found.detection, *found.localization]
+    sections = [_section(study, f"s{number}-") for number, study in enumerate(both)]
+    own = pd.concat([study.trials() for study in both])
     links = "".join(
-        f'<li><a href="#s{number}-top">{escape(study.backbone)}</a></li>'
-        for number, study in enumerate(studies)
+        f'<li><a href="#s{number}-top">{escape(_heading(study))}</a></li>'
+        for number, study in enumerate(both)
     )
-    own = pd.concat([_trials(study) for study in studies])
+    data = ", ".join(dict.fromkeys(study.dataset or "data set not recorded" for study in both))
     body = [
         "<header>",
-        f"<h1>Anomaly detection sweep: {escape(studies[0].dataset or 'data set not recorded')}</h1>",
-        *(f'<p class="soft">{escape(text)}</p>' for text in (provenance(own), *origins)),
+        f"<h1>Anomaly detection sweep: {escape(data)}</h1>",
+        *(f'<p class="soft">{escape(text)}</p>' for text in provenance(own, origins)),
         *(
             f'<p class="warning">{escape(text)}</p>'
             for text in (*random_weights(own), *warnings(own), *notes)
@@ -94,27 +78,41 @@ def report_of(studies: Sequence[Study], notes: Sequence[str] = (), origins: Sequ
         f'<nav aria-label="contents"><ul><li><a href="#coverage">Coverage</a></li>{links}</ul></nav>',
         "</header>",
         "<main>",
-        table_html(coverage_table(studies)),
+        '<div id="coverage">',
+        *(table_html(coverage_table(those)) for those in (found.detection, found.localization) if those),
+        "</div>",
         *sections,
         "</main>",
     ]
-    names = sorted(frame["sweep"].dropna().unique())
+    names = sorted(own["sweep"].dropna().unique())
     return page(f"Anomaly detection sweep {', '.join(names)}".strip(), "\n".join(body))
 
 
-def coverage_table(studies: Sequence[Study]) -> Table:
+def _heading(study: Study | LocalizationStudy) -> str:
+    return study.backbone if isinstance(study, Study) else f"{study.backbone}: localization"
+
+
+def _section(study: Study | LocalizationStudy, prefix: str) -> str:
+    """What there is to say of one study; ids begin with the prefix."""
+    parts = _detection(study, prefix) if isinstance(study, Study) else _localization(study, prefix)
+    body = "\n".join(parts).replace('<section class="table" id="', f'<section class="table" id="{prefix}')
+    return f'<h2 id="{prefix}top">{escape(_heading(study))}</h2>\n{body}'
+
+
+def coverage_table(studies: Sequence[Study] | Sequence[LocalizationStudy]) -> Table:
     """Configurations and trials of each backbone: there, failed, missing."""
     rows = []
+    located = any(isinstance(study, LocalizationStudy) for study in studies)
     for study in studies:
-        trials = _trials(study)
+        trials = study.trials()
         ok = int(trials["status"].eq(STATUS_OK).fillna(False).sum())
-        count = len(trials[list(GROUPS)].drop_duplicates())
+        count = len(trials[list(CHOICES)].drop_duplicates())
         wanted = count * len(study.categories)
         counts = (count, wanted, ok, len(trials) - ok, wanted - len(trials))
         rows.append(Row(study.backbone, tuple(Cell(float(number), decimals=0) for number in counts)))
     return Table(
-        name="coverage",
-        title="Coverage",
+        name="coverage-localization" if located else "coverage-detection",
+        title="Coverage of localization" if located else "Coverage",
         caption=(f"{len(studies[0].categories)} categories: {', '.join(studies[0].categories)}.",),
         corner="backbone",
         columns=("configurations", "trials wanted", "with a value", "failed", "missing"),
@@ -130,7 +128,9 @@ def warnings(trials: pd.DataFrame) -> list[str]:
     for reason, count in reasons.iloc[:REASONS].items():
         where = failed[failed["reason"] == reason]
         spread = [
-            f"{name} {', '.join(sorted(map(str, where[name].unique())))}" for name in ("backbone", "layer")
+            f"{name} {', '.join(there)}"
+            for name in ("backbone", "layer", "localizer")
+            if (there := sorted(map(str, where[name].dropna().unique())))
         ]
         said.append(f"{count} trials failed ({'; '.join(spread)}): {str(reason) or 'no reason recorded'}")
     if len(reasons) > REASONS:
@@ -140,28 +140,25 @@ def warnings(trials: pd.DataFrame) -> list[str]:
     return said
 
 
-def _trials(study: Study) -> pd.DataFrame:
-    trials = study.frame
-    for name, value in study.where().items():
-        if value is not None:
-            trials = trials[trials[name].eq(value).fillna(False).astype(bool)]
-    return trials
-
-
-def _study(study: Study, prefix: str) -> str:
+def _detection(study: Study, prefix: str) -> list[str]:
     tables = tables_of(study)
     found = effects(study)
-    made = check_claims(study)
-    parts = [
-        f'<h2 id="{prefix}top">{escape(study.backbone)}</h2>',
-        _part(claims_table(made, study)),
+    return [
+        _part(claims_table(check_claims(study), study)),
         *map(_part, tables),
         f"<h2>Figures: {escape(study.backbone)}</h2>",
         *(_figure(picture, prefix) for picture in pictures(study, found, tables)),
         f"<h2>Effects: {escape(study.backbone)}</h2>",
         *map(_part, effects_tables(found, study)),
     ]
-    return "\n".join(parts).replace('<section class="table" id="', f'<section class="table" id="{prefix}')
+
+
+def _localization(study: LocalizationStudy, prefix: str) -> list[str]:
+    return [
+        _part(ridge_claims_table(check_ridge_claims(study), study)),
+        *map(_part, ridge_tables_of(study)),
+        *(_figure(picture, prefix) for picture in localization_pictures(study)),
+    ]
 
 
 def _part(table: Table | Absent) -> str:

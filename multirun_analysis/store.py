@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from anomaly_sweep.tracking import names
 from multirun_analysis.connection import connect, experiment_ids
+from multirun_analysis.coverage import Origin
 from multirun_analysis.errors import AnalysisError
 
 PAGE_SIZE = 1000
@@ -39,13 +40,13 @@ class RunEnd:
 class StoreReading:
     """Rows as they were recorded, the end of each run by its id, and what is worth telling the user.
 
-    ``origins`` says for each parent run which it is and what it ran with.
+    ``origins`` are the parent runs of the sweeps that rows are of.
     """
 
     rows: pd.DataFrame
     ends: dict[str, RunEnd]
     notes: list[str] = field(default_factory=list)
-    origins: list[str] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
 
 
 def read_store(
@@ -117,11 +118,11 @@ def _sweep_name(run: Run) -> str | None:
     return name
 
 
-def _origin(run: Run) -> str:
+def _origin(run: Run) -> Origin:
     tags = run.data.tags
     version = tags.get(names.TAG_VERSION, "version not recorded")
     parts = [f"anomaly_sweep {version}", tags.get(names.TAG_VERSIONS), tags.get(names.TAG_GIT)]
-    return f"sweep {_sweep_name(run)}: run {run.info.run_id}; {', '.join(filter(None, parts))}"
+    return Origin(str(_sweep_name(run)), str(run.info.run_id), ", ".join(filter(None, parts)))
 
 
 def _belongs(run: Run, sweep: str | None) -> bool:
@@ -190,19 +191,22 @@ def _child_rows(children: list[Run], uri: str, notes: list[str]) -> pd.DataFrame
     if without:
         notes.append(
             f"{without} of {len(children)} runs have no readable {names.PER_CLASS_TABLE}: "
-            "their AUCs were read from the runs' metrics"
+            "their values were read from the runs' metrics"
         )
     return pd.DataFrame(rows, columns=list(names.TRIAL_COLUMNS))
 
 
 def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:
-    params = {name: run.data.params.get(name) for name in (*names.GROUPS, *names.CONTEXT_PARAMS)}
+    """A row for each category that has a metric, with its metrics and the run's params."""
+    recorded = (*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS)
+    params = {name: run.data.params.get(name) for name in recorded}
     common = {"sweep": _sweep_name(run), "run_id": run.info.run_id, "status": names.STATUS_OK, "reason": ""}
-    return [
-        common | params | {"category": name.removeprefix(names.AUC_PREFIX), "image_auroc": value}
-        for name, value in sorted(run.data.metrics.items())
-        if name.startswith(names.AUC_PREFIX) and name != names.AUC_MEAN
-    ]
+    values: dict[str, dict[str, float]] = {}
+    for column, prefix in names.PREFIXES.items():
+        for name, value in run.data.metrics.items():
+            if name.startswith(prefix) and name != prefix + names.MEAN:
+                values.setdefault(name.removeprefix(prefix), {})[column] = value
+    return [common | params | {"category": category} | values[category] for category in sorted(values)]
 
 
 class _artifact:

@@ -1,126 +1,69 @@
-"""What a set of tables is about: one data set, backbone, weights and input size out of a frame."""
+"""What the tables of Ono & Mori are about: a scope of detection trials, and the layer called best."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Unpack
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import STATUS_OK
-from multirun_analysis.coverage import RANDOM, coverage, provenance, random_weights
+from multirun_analysis.coverage import Origin
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.pivot import PivotResult
-from multirun_analysis.published import PAPER_BACKBONE, PAPER_CATEGORIES, is_mvtec_ad
+from multirun_analysis.published import PAPER_BACKBONE
+from multirun_analysis.scope import Choices, Scope, backbones_of, settle
+from multirun_analysis.tasks import detection_of
 
 
-@dataclass(frozen=True)
-class Study:
-    """One choice of data set, backbone, weights and input size, and the layer the paper calls best."""
+class StudyChoices(Choices, total=False):
+    """What a user may say of a study."""
 
-    frame: pd.DataFrame
-    dataset: str | None
-    backbone: str
-    weights: str | None
-    input_size: int | None
+    layer: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Scope):
+    """A scope of detection trials, and the layer the paper calls best."""
+
     layer: str
-    categories: tuple[str, ...]
-
-    def where(self, **choices: str | None) -> dict[str, Any]:
-        """The study's own choices and those given."""
-        own = {name: getattr(self, name) for name in ("dataset", "backbone", "weights", "input_size")}
-        return own | choices
-
-    def has(self, column: str, **choices: str | None) -> list[str]:
-        """Values of a column among the trials with these choices, sorted."""
-        trials = self.frame
-        for name, value in self.where(**choices).items():
-            if value is not None:
-                trials = trials[trials[name].eq(value).fillna(False).astype(bool)]
-        return sorted(map(str, trials[column].dropna().unique()))
-
-    def works(self, column: str, **choices: str | None) -> list[str]:
-        """As `has`, of the trials that did not fail."""
-        ok = self.frame["status"].eq(STATUS_OK).fillna(False).astype(bool)
-        return replace(self, frame=self.frame[ok]).has(column, **choices)
-
-    @property
-    def is_paper_dataset(self) -> bool:
-        """Whether the categories are those of the paper's Table 3."""
-        return is_mvtec_ad(self.dataset, set(self.categories))
-
-    def warnings(self) -> tuple[str, ...]:
-        """One line when the weights are random."""
-        return random_weights(pd.DataFrame({"weights": [self.weights]}))
 
     def comparison(self) -> str:
         """What the published values are of, and whether ours are of the same."""
-        differs = []
-        if not self.is_paper_dataset:
-            differs.append(f"the data set is {self.dataset or 'not recorded'}")
-        elif len(self.categories) < PAPER_CATEGORIES:
-            differs.append(f"{len(self.categories)} of its {PAPER_CATEGORIES} categories")
-        if self.backbone != PAPER_BACKBONE:
-            differs.append(f"the backbone is {self.backbone}")
-        if self.weights is None or self.weights.startswith(RANDOM):
-            differs.append(f"the weights are {self.weights or 'not recorded'}")
+        differs = self.differences(PAPER_BACKBONE)
         published = "Published: Ono & Mori, MVTec AD, EfficientNet-B5 pretrained on ImageNet."
         return f"{published} Not a reproduction: {', '.join(differs)}." if differs else published
 
-    def provenance(self, pivots: Sequence[PivotResult]) -> str:
-        """Where the values come from."""
-        return provenance(pd.concat([pivot.trials for pivot in pivots]))
-
-    def coverage(self, pivots: Sequence[PivotResult]) -> list[str]:
-        """How many categories stand behind the cells, and which do not."""
-        return coverage(pivots, len(self.categories))
-
 
 def choose_study(
-    frame: pd.DataFrame,
-    *,
-    dataset: str | None = None,
-    backbone: str | None = None,
-    weights: str | None = None,
-    input_size: int | None = None,
-    layer: str | None = None,
+    frame: pd.DataFrame, *, origins: Sequence[Origin] = (), **choices: Unpack[StudyChoices]
 ) -> Study:
     """Settle what the tables are about; what is not given has to be the only one there is.
 
-    The backbone is EfficientNet-B5 if it is there, the layer the backbone's deepest level.
+    Parameters
+    ----------
+    frame
+        Trials, each once; those of localization are left out.
+    origins
+        The runs they are of.
+    choices
+        ``dataset``, ``weights``, ``input_size`` and ``center_crop`` are needed only where the trials have
+        several. The backbone is EfficientNet-B5 if it is there, the layer the backbone's deepest level.
+
+    Raises
+    ------
+    AnalysisError
+        If there is no trial of detection, or a choice is not there or not clear.
     """
-    dataset = _one(frame, "dataset", dataset)
-    if dataset is not None:
-        frame = frame[frame["dataset"] == dataset]
-    categories = tuple(sorted(frame["category"].dropna().unique()))
-    if backbone is None and (frame["backbone"] == PAPER_BACKBONE).any():
-        backbone = PAPER_BACKBONE
-    backbone = _one(frame, "backbone", backbone)
-    if backbone is None:
-        raise AnalysisError("the trials have no backbone: they were not recorded by anomaly-sweep")
-    ours = frame[frame["backbone"] == backbone]
-    weights = _one(ours, "weights", weights)
-    if weights is not None:
-        ours = ours[ours["weights"] == weights]
-    size = _one(ours, "input_size", None if input_size is None else str(input_size))
-    layers = sorted(map(str, ours["layer"].dropna().unique()), key=layer_order)
-    return Study(
-        frame,
-        dataset,
-        backbone,
-        weights,
-        None if size is None else int(size),
-        _layer(layers, layer, backbone),
-        categories,
-    )
+    wanted = choices.pop("layer", None)
+    scope = settle(detection_of(frame), PAPER_BACKBONE, origins, choices)
+    layers = sorted(scope.has("layer"), key=layer_order)
+    return Study(**vars(scope), layer=_layer(layers, wanted, scope.backbone))
 
 
 def backbones(frame: pd.DataFrame) -> list[str]:
-    """The backbones there are, the paper's first."""
-    there = map(str, frame["backbone"].dropna().unique())
-    return sorted(there, key=lambda name: (name != PAPER_BACKBONE, name))
+    """The backbones of the detection trials, the paper's first."""
+    return backbones_of(detection_of(frame), PAPER_BACKBONE)
 
 
 def layer_order(layer: str) -> tuple[int, int, str]:
@@ -143,20 +86,3 @@ def _layer(layers: list[str], wanted: str | None, backbone: str) -> str:
     raise AnalysisError(
         f"which layer of {backbone}? Choose with --layer: {', '.join(layers) or 'none there'}"
     )
-
-
-def _one(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:
-    there = sorted(map(str, frame[column].dropna().unique()))
-    option = f"--{column.replace('_', '-')}"
-    if wanted is not None:
-        if wanted not in there:
-            raise AnalysisError(
-                f"no trials with {column} {wanted!r}; there are: {', '.join(there) or 'none'}"
-            )
-        return wanted
-    if len(there) > 1:
-        raise AnalysisError(
-            f"the trials have several values of {column}: choose one with {option}: {', '.join(there)}"
-            + (", or all" if column == "backbone" else "")
-        )
-    return there[0] if there else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -100,12 +101,20 @@ class Absent:
     reason: str
 
 
-def mark_best(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """Set the highest values in bold, all of them where several are equal as printed."""
+def significant(value: float | None, *, least: int = 0) -> Cell:
+    """A cell with three significant digits, and no fewer decimals than ``least``."""
+    if value is None or not math.isfinite(value):
+        return Cell()
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return Cell(float(value), max(least, digits))
+
+
+def mark_best(cells: Sequence[Cell], *, lowest: bool = False) -> tuple[Cell, ...]:
+    """Set the highest (or lowest) values in bold, all of them where several are equal as printed."""
     printed = [float(cell.printed) for cell in cells if cell.printed is not None]
     if not printed:
         return tuple(cells)
-    best = max(printed)
+    best = min(printed) if lowest else max(printed)
     return tuple(
         replace(cell, bold=cell.printed is not None and float(cell.printed) == best) for cell in cells
     )

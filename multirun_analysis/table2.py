@@ -90,7 +90,7 @@ def _table2(
         corner="reduction",
         columns=tuple(f"{rate / 100:g}" for rate in rates),
         blocks=tuple(shown),
-        notes=(*distances, *study.coverage([pivot]), study.provenance([pivot])),
+        notes=(*distances, *study.coverage([pivot]), *study.provenance([pivot])),
         warnings=study.warnings(),
     )
 

@@ -34,13 +34,15 @@ class Claim:
     setting
         The choices it was checked at, and what the figure is.
     interval
-        The figure in points (0.01 of AUROC) with its 95 % interval over categories; None where trials lack.
+        The figure with its 95 % interval over categories; None where trials lack.
     bound
         The figure has to be above (``above``) or below it for the statement to hold.
     p
         Of the decisive comparison by Wilcoxon's signed ranks, Holm-corrected where there are several.
     friedman_p
         That all choices compared are the same; NaN where there are two.
+    unit
+        Of the figure and its bound: ``points`` (0.01 of the metric) or ``times`` (a ratio).
     """
 
     name: str
@@ -55,6 +57,7 @@ class Claim:
     why: str
     p: float = float("nan")
     friedman_p: float = float("nan")
+    unit: str = "points"
 
 
 @dataclass(frozen=True)

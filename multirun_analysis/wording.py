@@ -12,6 +12,8 @@ from multirun_analysis.table import Absent
 POOLINGS = ("min", "max", "avg", "min_max", "min_avg", "max_avg", "min_max_avg")
 GRID = "ono_mori_grid"
 ORDER = ("layer", "pooling", "augmentation", "pca_mode", "estimator")
+#: The ridge paper's methods in the order of its Table 1, and as it writes them.
+LOCALIZERS = {"patchcore": "PatchCore", "padim": "PaDiM", "ridge": "Ridge"}
 
 
 def estimator_name(estimator: str) -> str:
@@ -30,11 +32,25 @@ def estimator_order(estimator: str) -> tuple[int, int, str]:
     return {"mvg": 0, "flow": 2}.get(estimator, 3), 0, estimator
 
 
+def localizer_name(localizer: str) -> str:
+    """``patchcore[coreset=0.1]`` as the paper writes it, with its settings: ``PatchCore [coreset=0.1]``."""
+    name, bracket, settings = localizer.partition("[")
+    return f"{LOCALIZERS.get(name, name)}{' [' if bracket else ''}{settings}"
+
+
+def localizer_order(localizer: str) -> tuple[bool, int, str]:
+    """Sort key: the paper's three, then those with other settings, each with its like."""
+    name, bracket, _ = localizer.partition("[")
+    place = list(LOCALIZERS).index(name) if name in LOCALIZERS else len(LOCALIZERS)
+    return bool(bracket) or name not in LOCALIZERS, place, localizer
+
+
 def ordered(dimension: str, values: Iterable[Any]) -> list[Any]:
     """The choices of a dimension in the order a reader expects."""
     keys: dict[str, Callable[[Any], Any]] = {
         "layer": layer_order,
         "estimator": estimator_order,
+        "localizer": localizer_order,
         "pca_mode": _reduction_order,
         "pooling": lambda name: (name.count("_"), POOLINGS.index(name) if name in POOLINGS else 99, name),
         "augmentation": lambda name: (name != "none", name),

@@ -8,9 +8,11 @@ from multirun_analysis.effects import Effects
 from multirun_analysis.figures.against_published import published_scatter
 from multirun_analysis.figures.of_effects import effects_picture, pareto_picture
 from multirun_analysis.figures.over_layers import category_curves, heat_map
+from multirun_analysis.figures.over_time import accuracy_against_time
 from multirun_analysis.figures.ranks import critical_differences
 from multirun_analysis.figures.rates import rate_curves
 from multirun_analysis.figures.style import Picture
+from multirun_analysis.localizers import LocalizationStudy
 from multirun_analysis.study import Study
 from multirun_analysis.table import Absent, Table
 
@@ -26,3 +28,8 @@ def pictures(study: Study, found: Effects, tables: Sequence[Table | Absent]) -> 
         pareto_picture(found, study),
         published_scatter(tables, study),
     ]
+
+
+def localization_pictures(study: LocalizationStudy) -> list[Picture | Absent]:
+    """As `pictures`, of localization."""
+    return [accuracy_against_time(study)]

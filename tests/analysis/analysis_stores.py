@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from anomaly_sweep.tracking import names
 
 CATEGORIES = ("bottle", "cable", "screw")
+CHOICES = (*names.GROUPS, "localizer")
 GRID: dict[str, tuple[str, ...]] = {
     "backbone": ("efficientnet_b5",),
     "layer": ("level6", "level7", "all"),
@@ -25,12 +26,19 @@ GRID: dict[str, tuple[str, ...]] = {
     "estimator": ("mvg", "knn1"),
 }
 WEIGHTS = "pretrained:tf_efficientnet_b5.aa_in1k"
+LOCALIZERS = ("ridge", "patchcore", "padim")
+LOCALIZER_WEIGHTS = "pretrained:wide_resnet101_2.tv_in1k"
+VERSIONS = "torch==2.13.0, timm==1.0.20"
 
 
 def auc_of(choices: dict[str, Any], category: str) -> float:
     """A value that depends on every choice, the same in every process."""
-    key = "/".join([*(choices[name] for name in names.GROUPS), category])
-    return 0.5 + zlib.crc32(key.encode()) / 2**33
+    return 0.5 + share(*(choices[name] for name in names.GROUPS), category) / 2
+
+
+def share(*key: str) -> float:
+    """Between 0 and 1, the same in every process."""
+    return zlib.crc32("/".join(key).encode()) / 2**32
 
 
 def make_rows(
@@ -51,6 +59,7 @@ def make_rows(
                 | {
                     "sweep": "first",
                     "run_id": f"run{number}",
+                    "task": names.DETECTION,
                     "dataset": "mvtec_ad",
                     "category": category,
                     "weights": WEIGHTS,
@@ -71,6 +80,58 @@ def make_rows(
                 row |= {"image_auroc": None, "status": names.STATUS_FAILED, "reason": "singular"}
             rows.append(row)
     return rows
+
+
+def make_localization_rows(
+    localizers: Iterable[str] = LOCALIZERS,
+    categories: Iterable[str] = CATEGORIES,
+    failed: Callable[[dict[str, Any]], bool] = lambda row: False,
+    **fixed: Any,
+) -> list[dict[str, Any]]:
+    """Rows of the long table for some localizers; values and times depend on localizer and category."""
+    rows = []
+    for number, localizer in enumerate(localizers):
+        for category in categories:
+            own = (localizer, category)
+            row = dict.fromkeys(names.TRIAL_COLUMNS) | {
+                "sweep": "located",
+                "run_id": f"place{number}",
+                "task": "localization",
+                "dataset": "mvtec_ad",
+                "category": category,
+                "backbone": "wide_resnet101_2",
+                "weights": LOCALIZER_WEIGHTS,
+                "input_size": 256,
+                "localizer": localizer,
+                "image_auroc": 0.9 + share("image", *own) / 10,
+                "pixel_auroc": 0.95 + share("pixel", *own) / 20,
+                "aupro": 0.85 + share("pro", *own) / 10,
+                "n_train": 200,
+                "n_test": 80 + len(category),
+                "fit_seconds": 3.0,
+                "score_seconds": 0.1 + share("score", *own),
+                "map_seconds": 0.2 + share("map", *own),
+                "backbone_seconds": 2.0 + share("backbone", *own),
+                "state_bytes": 1_000_000 + len(localizer),
+                "device": "cpu, 2 threads",
+                "status": names.STATUS_OK,
+                "reason": "",
+                "fingerprint": f"{zlib.crc32(repr((own, fixed)).encode()):08x}",
+            }
+            row |= fixed
+            if failed(row):
+                measured = ("image_auroc", "pixel_auroc", "aupro", "n_test", *names.TOTALS, "state_bytes")
+                row |= dict.fromkeys((*measured, "device"))
+                row |= {"status": names.STATUS_FAILED, "reason": "out of memory"}
+            rows.append(row)
+    return rows
+
+
+def make_localization(*args: Any, **kwargs: Any) -> pd.DataFrame:
+    """`make_localization_rows` as the analysis sees them."""
+    from multirun_analysis.frame import as_trials
+
+    return as_trials(pd.DataFrame(make_localization_rows(*args, **kwargs)))
 
 
 def make_frame(*args: Any, **kwargs: Any) -> pd.DataFrame:
@@ -109,10 +170,10 @@ class Store:
         """Record rows as one sweep; returns the parent's id and the children's."""
         parent_id = None
         if parent:
-            tags = {names.TAG_KIND: names.KIND_SWEEP, names.TAG_SWEEP: name}
+            tags = {names.TAG_KIND: names.KIND_SWEEP, names.TAG_SWEEP: name, names.TAG_VERSIONS: VERSIONS}
             parent_id = self.client.create_run(self.experiment, start_time=start, tags=tags).info.run_id
         recorded, children = [], []
-        by_configuration = itertools.groupby(rows, key=lambda row: [row[group] for group in names.GROUPS])
+        by_configuration = itertools.groupby(rows, key=lambda row: [row[group] for group in CHOICES])
         for number, (_, group) in enumerate(by_configuration):
             trials = [row | {"sweep": name} for row in group]
             children.append(self.add_configuration(trials, name, parent_id, start + number, tables=tables))
@@ -140,15 +201,20 @@ class Store:
         if parent_id is not None:
             tags[names.TAG_PARENT] = parent_id
         run_id: str = self.client.create_run(self.experiment, start_time=start, tags=tags).info.run_id
-        aucs = {row["category"]: row["image_auroc"] for row in rows}
-        there = {category: value for category, value in aucs.items() if value is not None}
-        metrics = {f"{names.AUC_PREFIX}{category}": value for category, value in there.items()}
-        if len(there) == len(aucs):
-            metrics[names.AUC_MEAN] = sum(there.values()) / len(there)
+        metrics = {}
+        for column, prefix in names.PREFIXES.items():
+            there = {row["category"]: row[column] for row in rows if row[column] is not None}
+            metrics |= {f"{prefix}{category}": value for category, value in there.items()}
+            if len(there) == len(rows):
+                metrics[prefix + names.MEAN] = sum(there.values()) / len(there)
         self.client.log_batch(
             run_id,
             metrics=[Metric(key, value, start, 0) for key, value in metrics.items()],
-            params=[Param(key, str(rows[0][key])) for key in (*names.GROUPS, *names.CONTEXT_PARAMS)],
+            params=[
+                Param(key, str(rows[0][key]))
+                for key in (*CHOICES, *names.CONTEXT_PARAMS)
+                if rows[0][key] is not None
+            ],
             tags=[RunTag(names.TAG_VERSION, "0.1.0")],
         )
         if tables:

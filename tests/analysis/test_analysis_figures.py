@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from analysis_stores import make_frame
+from analysis_stores import make_frame, make_localization
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from multirun_analysis.effects import effects
 from multirun_analysis.figures.every import pictures
 from multirun_analysis.figures.over_layers import category_curves
+from multirun_analysis.figures.over_time import accuracy_against_time
 from multirun_analysis.figures.ranks import cliques
-from multirun_analysis.figures.style import COLOURS, Picture, inline_svg, save
+from multirun_analysis.figures.style import COLOURS, Picture, inline_svg, panels, save
+from multirun_analysis.localizers import choose_localization
 from multirun_analysis.ono_mori import tables_of
 from multirun_analysis.stats import Ranking
 from multirun_analysis.study import choose_study
@@ -127,9 +130,47 @@ def test_many_categories_share_one_panel() -> None:
     assert len(axes_of(category_curves(choose_study(many)))) == 1
 
 
-def test_files_in_every_format_the_same_each_time(made: dict[str, Picture | Absent], tmp_path: Path) -> None:
-    picture = made["heat_map"]
-    assert isinstance(picture, Picture)
+def test_localizers_are_at_their_time_and_accuracy() -> None:
+    frame = make_localization(("ridge", "patchcore", "padim", "padim[channels=9]"), MANY)
+    frame.loc[(frame["localizer"] == "padim") & (frame["category"] == "c1"), "backbone_seconds"] = 0.0
+    picture = accuracy_against_time(choose_localization(frame))
+    by = frame.groupby("localizer")
+    images = by["n_test"].sum().astype(float)
+    scoring = 1000 * by["score_seconds"].sum() / images
+    spent = by[["score_seconds", "map_seconds", "backbone_seconds"]].sum().sum(axis=1)
+    labels = {
+        "Ridge": "ridge",
+        "PatchCore": "patchcore",
+        "PaDiM": "padim",
+        "PaDiM [channels=9]": "padim[channels=9]",
+    }
+    for own, metric in zip(axes_of(picture), ("pixel_auroc", "aupro"), strict=True):
+        marks = {
+            str(line.get_label()): line.get_xydata()[0]
+            for line in own.get_lines()
+            if len(line.get_xdata()) == 1
+        }  # type: ignore[arg-type, index]
+        for name, label in labels.items():
+            assert marks[name] == pytest.approx([scoring[label], 100 * by[metric].mean()[label]])
+        assert marks["published Ridge"][0] == pytest.approx(1050 / 1725)
+        ends = sorted(line.get_xdata()[1] for line in own.get_lines() if len(line.get_xdata()) == 2)  # type: ignore[arg-type, index]
+        whole = sorted(1000 * spent[label] / images[label] for label in labels.values() if label != "padim")
+        assert ends == pytest.approx(whole)  # PaDiM's maps came from the cache
+    partial = frame[(frame["localizer"] != "ridge") | (frame["category"] != "c0")]
+    shown = axes_of(accuracy_against_time(choose_localization(partial)))[0].get_lines()
+    assert "Ridge" not in {line.get_label() for line in shown}
+    nothing = accuracy_against_time(choose_localization(make_localization(n_test=None)))
+    assert isinstance(nothing, Absent) and "no localizer has" in nothing.reason
+
+
+def test_files_in_every_format_the_same_each_time(tmp_path: Path) -> None:
+    def draw() -> Figure:
+        figure, (axes,) = panels(1, 1, 2, 2)
+        axes.plot([1, 2], label="x")
+        axes.legend()
+        return figure
+
+    picture = Picture("small", "Small", "A line.", draw)
     paths = save(picture, tmp_path / "a", "WARNING: random")
     again = save(picture, tmp_path / "b", "WARNING: random")
     magic = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}

@@ -85,7 +85,7 @@ def test_holes_are_holes(grid: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("rows", "cols", "where", "says"),
     [
-        ("category", "leyer", "", "no dimension 'leyer'; there are: sweep, category, dataset"),
+        ("category", "leyer", "", "no dimension 'leyer'; there are: sweep, category, task, dataset"),
         ("category", "sweep", "", "sweep is no dimension of a table"),
         ("layer", "layer", "", "both layer"),
         ("category", "layer", "estimator=mgv", "no trial has estimator=mgv; there are: mvg, knn1, flow"),
