@@ -10,7 +10,7 @@ RESULTS ?= results/ono_mori
 TRACKING_URI ?= sqlite:///mlflow.db
 PORT ?= 5000
 
-.PHONY: help setup data sweep tables ui test lint format types bench bench-flows clean clean-results
+.PHONY: help setup data sweep tables ui test lint format types bench bench-flows bench-localization clean clean-results
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ bench: $(STAMP) ## Measure: closed-form trials, composing and planning, recordin
 	$(BIN)/python tests/benchmarks/bench_closed_form.py
 	$(BIN)/python tests/benchmarks/bench_compose.py
 	$(BIN)/python tests/benchmarks/bench_recording.py
+
+bench-localization: $(STAMP) ## Measure: scoring seconds of ridge, PatchCore and PaDiM, pixel metrics
+	$(BIN)/python tests/benchmarks/bench_regions.py
+	$(BIN)/python tests/benchmarks/bench_localization.py
 
 bench-flows: $(STAMP) ## Measure: flows one at a time and stacked
 	$(BIN)/python tests/benchmarks/bench_flows.py

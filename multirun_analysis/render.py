@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from multirun_analysis.html import to_html
@@ -91,7 +92,9 @@ def to_latex(table: Table) -> str:
     """A ``table`` environment for a document that loads booktabs."""
     width = 1 + len(table.columns)
     columns = "".join("l" if table.is_text(column) else "r" for column in range(len(table.columns)))
-    caption = " ".join(escape_latex(text) for text in (f"{table.title}.", *table.warnings, *table.caption))
+    # LaTeX numbers its own tables: "Table 3: Table 2: ..." would be two.
+    title = re.sub(r"^Table (\d+): ", r"The paper's Table \1: ", table.title)
+    caption = " ".join(escape_latex(text) for text in (f"{title}.", *table.warnings, *table.caption))
     lines = [
         r"\begin{table}",
         r"\centering",

@@ -19,18 +19,17 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anomaly_sweep.config import NODE_TYPES, Configuration, configuration_of, parse_node
+from anomaly_sweep.config import NODES, AnyConfiguration, configuration_of, parse_node
 
 log = logging.getLogger(__name__)
 
 Compose = Callable[[list[str]], DictConfig]
-_NODES = (*NODE_TYPES, "estimator")
 _REFERENCE = re.compile(r"\$\{\s*([\w.]+)\s*(:?)")
 #: Resolvers that read nothing of the config.
 _OUTSIDE = ("oc.env", "oc.decode", "now")
 
 
-def configurations_of(nodes: Sequence[dict[str, Any]]) -> list[Configuration]:
+def configurations_of(nodes: Sequence[dict[str, Any]]) -> list[AnyConfiguration]:
     """The configuration of each job."""
     return [configuration_of(job) for job in nodes]
 
@@ -74,7 +73,7 @@ class Composer:
                 log.info("composing each job by itself: %s", reason)
                 self._separable = False
         config = self._compose(list(overrides))
-        return {name: parse_node(name, config[name]) for name in _NODES}
+        return {name: parse_node(name, config[name]) for name in NODES}
 
 
 class _NotSeparableError(Exception):
@@ -91,16 +90,16 @@ class _Shared:
         self._plain = _plain(config)
         for name, node in self._plain.items():
             _check_references(name, node)
-        self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in _NODES}
+        self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in NODES}
         self._composed: dict[tuple[str, tuple[str, ...]], DictConfig] = {}
 
     def job(self, overrides: list[str]) -> dict[str, Any]:
         split = self._split(overrides)
-        for name in {*self._base, *split} - set(_NODES):
+        for name in {*self._base, *split} - set(NODES):
             if self._base.get(name) != split.get(name):
                 raise _NotSeparableError(f"{name} is not one config group's node")
         nodes = {}
-        for name in _NODES:
+        for name in NODES:
             key = (name, split.get(name, ()))
             if key not in self._parsed:
                 self._parsed[key] = self._node(name, key[1])

@@ -10,9 +10,9 @@ from anomaly_sweep.config import BackboneConf, RuntimeConf
 from anomaly_sweep.estimators.build import build
 from anomaly_sweep.features.shards import cache_at
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.execute import on_cuda, worker_count
+from anomaly_sweep.sweep.execute import PROCESS_BYTES, on_cuda, worker_count
 from anomaly_sweep.sweep.plan import Plan, ShardWork
-from anomaly_sweep.sweep.trials import Trial
+from anomaly_sweep.sweep.trial import LocalizationTrial, Trial
 
 # Rates of one core of an ordinary CPU; a GPU is faster by one or two orders of magnitude. They make a rough
 # forecast, nothing else.
@@ -20,7 +20,6 @@ _CORE_FLOPS = 50e9
 _GPU_FLOPS = 10e12
 _CLOSED_FORM_SECONDS = 5e-4
 _FLOW_STEP_SECONDS = 3e-4
-_PROCESS_BYTES = 0.6e9
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,27 @@ def describe(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> st
     """
     cache = cache_at(runtime.cache_dir)
     trials = [(work, trial) for work in works for trial in work.trials.values()]
-    spectra = {(id(work), trial.levels, trial.pools) for work, trial in trials}
-    flows = [(work, trial) for work, trial in trials if trial.is_flow]
+    vectors = [(work, trial) for work, trial in trials if isinstance(trial, Trial)]
+    places = [(work, trial) for work, trial in trials if isinstance(trial, LocalizationTrial)]
+    spectra = {(id(work), trial.levels, trial.pools) for work, trial in vectors}
+    flows = [(work, trial) for work, trial in vectors if trial.is_flow]
     lines = [
         f"configurations      {len(plan.configurations)}",
         f"trials              {len(plan.fingerprints)} distinct of "
         f"{sum(len(cell) for cell in plan.cells)} (configuration x category)",
         f"  known             {len(plan.fingerprints) - len(trials) - len(plan.failed)}",
         f"  impossible        {len(plan.failed)}",
-        f"  to compute        {len(trials)}, {len(flows)} of them flows",
+        f"  to compute        {len(trials)}, {len(flows)} of them flows, {len(places)} localizers",
         f"shards              {len(works)} to work through of {len(plan.works)}",
         f"spectra             {len(spectra)}",
     ]
-    seconds = _CLOSED_FORM_SECONDS * (len(trials) - len(flows))
+    seconds = _CLOSED_FORM_SECONDS * (len(vectors) - len(flows))
     seconds += sum(_flow_seconds(trial, work) for work, trial in flows)
     workers = min(worker_count(runtime), max(1, len(works)))
     on_gpu = on_cuda(runtime)
-    memory = _PROCESS_BYTES
+    memory = PROCESS_BYTES
     for same in _by_network(works):
-        missing = [work for work in same if work.shard.missing(cache, work.levels())]
+        missing = [work for work in same if work.needs_network(cache)]
         backbone, size = same[0].shard.backbone, same[0].shard.input_size
         images = sum(work.shard.n_train + len(work.shard.category.test) for work in missing)
         line = f"features            {backbone.name} at {size} px: {len(same) - len(missing)} shards cached"
@@ -68,7 +69,7 @@ def describe(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> st
             cost = forecast(backbone, size)
             seconds += images * cost.flops / (_GPU_FLOPS if on_gpu else _CORE_FLOPS)
             memory = max(
-                memory, _PROCESS_BYTES + cost.parameter_bytes + 4 * runtime.batch_size * cost.map_bytes
+                memory, PROCESS_BYTES + cost.parameter_bytes + 4 * runtime.batch_size * cost.map_bytes
             )
             line += f", {len(missing)} to make ({images} images, {cost.flops / 1e9:.1f} GFLOP each)"
         lines.append(line)

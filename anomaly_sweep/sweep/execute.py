@@ -16,7 +16,7 @@ from typing import Any
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.features.shards import cache_at, features_of
 from anomaly_sweep.sweep.plan import ShardWork
-from anomaly_sweep.sweep.trial import TrialResult, reason_of
+from anomaly_sweep.sweep.trial import Trial, TrialResult, reason_of
 from anomaly_sweep.sweep.trials import run_trials
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ Tick = Callable[[int, int, int], None]
 
 #: Below this many trials on cached features, starting processes costs more than they save.
 _SMALL = 120
+
+#: What a process with torch holds before it does anything.
+PROCESS_BYTES = 0.6e9
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,24 @@ def execute(works: Sequence[ShardWork], runtime: RuntimeConf, tick: Tick) -> Ite
     """
     if not works:
         return
-    workers = min(worker_count(runtime), len(works))
+    workers = affordable(works, runtime, min(worker_count(runtime), len(works)))
+    budget = runtime.memory_gb * 1e9 / workers - PROCESS_BYTES
     cache = cache_at(runtime.cache_dir)
-    all_cached = all(not work.shard.missing(cache, work.levels()) for work in works)
+    all_cached = not any(work.needs_network(cache) for work in works)
     if workers <= 1 or (all_cached and sum(len(work.trials) for work in works) <= _SMALL):
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1):
             for work in works:
-                yield ShardOutcome(work, run_shard(work, runtime, tick, decoders=_decoders(runtime)))
+                results = run_shard(work, runtime, tick, decoders=_decoders(runtime), budget=budget)
+                yield ShardOutcome(work, results)
         return
     died: list[ShardWork] = []
-    yield from _pooled(works, workers, runtime, tick, died)
+    yield from _pooled(works, workers, runtime, budget, tick, died)
     for work in died:
         log.warning("a worker process died; trying %s again by itself", work.shard.category.name)
         again: list[ShardWork] = []
-        yield from _pooled([work], 1, runtime, tick, again)
+        yield from _pooled([work], 1, runtime, budget, tick, again)
         if again:
             reason = "the worker process died twice (out of memory, or killed)"
             yield ShardOutcome(work, [TrialResult.failed(print_, reason) for print_ in work.trials])
@@ -81,6 +86,16 @@ def worker_count(runtime: RuntimeConf) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def affordable(works: Sequence[ShardWork], runtime: RuntimeConf, workers: int) -> int:
+    """As many of the processes as ``runtime.memory_gb`` allows for the localizers; at least one."""
+    if workers == 1 or not any(work.localizations for work in works):
+        return workers
+    from anomaly_sweep.sweep.localize import largest_fit
+
+    need = max((largest_fit(work, runtime) for work in works if work.localizations), default=0)
+    return max(1, min(workers, int(runtime.memory_gb * 1e9 / (need + PROCESS_BYTES))))
+
+
 def on_cuda(runtime: RuntimeConf) -> bool:
     """Whether the features are made on a CUDA device."""
     if runtime.device == "auto":
@@ -90,8 +105,19 @@ def on_cuda(runtime: RuntimeConf) -> bool:
     return runtime.device.startswith("cuda")
 
 
-def run_shard(work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1) -> list[TrialResult]:
-    """Features of a shard, then its trials; a failure of the features is every trial's failure."""
+def run_shard(
+    work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0
+) -> list[TrialResult]:
+    """Features of a shard, then its trials; a failure of the features is every trial's failure.
+
+    ``budget`` is the bytes that localizers fitted at once may hold; at least one is.
+    """
+    if work.localizations:
+        from anomaly_sweep.sweep.localize import run_localizations
+
+        return run_localizations(
+            work.shard, work.localizations, runtime, decoders=decoders, budget=budget, tick=tick
+        )
     try:
         features = features_of(
             work.shard,
@@ -109,7 +135,7 @@ def run_shard(work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: in
     return run_trials(
         features,
         work.shard.category.test_labels,
-        list(work.trials.values()),
+        [trial for trial in work.trials.values() if isinstance(trial, Trial)],
         device=_flow_device(runtime),
         on_trial=lambda result: tick(0, 1, not result.ok),
     )
@@ -128,7 +154,12 @@ def _decoders(runtime: RuntimeConf) -> int:
 
 
 def _pooled(
-    works: Sequence[ShardWork], workers: int, runtime: RuntimeConf, tick: Tick, died: list[ShardWork]
+    works: Sequence[ShardWork],
+    workers: int,
+    runtime: RuntimeConf,
+    budget: float,
+    tick: Tick,
+    died: list[ShardWork],
 ) -> Iterator[ShardOutcome]:
     """Shards over a pool; those that were in flight when a process died are put on ``died``."""
     context = multiprocessing.get_context("spawn")
@@ -144,7 +175,7 @@ def _pooled(
             # Few in flight: a shard that is only queued must not be lost with the process it waits for.
             while waiting and len(flying) < workers:
                 work = waiting.pop(0)
-                flying[pool.submit(_work, work, runtime)] = work
+                flying[pool.submit(_work, work, runtime, budget)] = work
             done, _ = wait(flying, return_when=FIRST_COMPLETED)
             broken = False
             for future in done:
@@ -202,5 +233,5 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(work: ShardWork, runtime: RuntimeConf) -> list[TrialResult]:
-    return run_shard(work, runtime, lambda *counts: _ticks.put(counts))
+def _work(work: ShardWork, runtime: RuntimeConf, budget: float) -> list[TrialResult]:
+    return run_shard(work, runtime, lambda *counts: _ticks.put(counts), budget=budget)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,10 +141,12 @@ def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) ->
 
 
 def check_all(nodes: Sequence[dict[str, Any]]) -> None:
-    """What is wrong between nodes, or with an estimator's arguments, told before anything starts."""
-    from anomaly_sweep.estimators.build import check_each
+    """What is wrong between nodes, or with the arguments of an open node, told before anything starts."""
+    from anomaly_sweep.sweep.checks import check_objectives, check_settings
 
-    check_each(configuration.estimator for configuration in configurations_of(nodes))
+    configurations = configurations_of(nodes)
+    check_settings(configurations)
+    check_objectives(configurations, nodes[0]["runtime"])
 
 
 def describe_sweep(nodes: Sequence[dict[str, Any]]) -> str:
@@ -240,14 +241,10 @@ def sweep_grid(
 
 def _objectives(outcome: Outcome, runtime: RuntimeConf) -> float | tuple[float, ...]:
     """What a sweeper wants to know of an outcome; SweepFailedError if there is no mean AUC."""
-    mean = outcome.mean_auc
-    if mean is None:
+    values = [outcome.objective(name) for name in runtime.objectives]
+    if outcome.mean_auc is None or None in values:
         raise _failed(outcome)
-    values = [
-        mean if name == "auc" else math.fsum(row[name] or 0.0 for row in outcome.rows)
-        for name in runtime.objectives
-    ]
-    return values[0] if len(values) == 1 else tuple(values)
+    return values[0] if len(values) == 1 else tuple(values)  # type: ignore[arg-type,return-value]
 
 
 def _failed(outcome: Outcome) -> SweepFailedError:

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from anomaly_sweep.config import Configuration, DatasetConf
-from anomaly_sweep.datasets import Category, FileIndex, list_categories, read_category
+from anomaly_sweep.config import AnyConfiguration, DatasetConf, LocalizationConfiguration
+from anomaly_sweep.datasets import Category, FileIndex, list_categories, masks_digest, read_category
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import excluded
+from anomaly_sweep.features.cache import FeatureCache
 from anomaly_sweep.features.shards import Shard
 from anomaly_sweep.features.weights import weights_label
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.trials import Trial, TrialResult, features_fingerprint, settings_fingerprint
+from anomaly_sweep.sweep.trial import (
+    AnyTrial,
+    LocalizationTrial,
+    TrialResult,
+    features_fingerprint,
+    levels_of,
+    settings_fingerprint,
+    trial_of,
+)
 
 
 @dataclass
 class ShardWork:
-    """A shard and the distinct trials on it."""
+    """A shard and the distinct trials on it, all of one task."""
 
     shard: Shard
-    trials: dict[str, Trial] = field(default_factory=dict)
+    trials: dict[str, AnyTrial] = field(default_factory=dict)
+
+    @property
+    def localizations(self) -> list[LocalizationTrial]:
+        """The trials, where they are localization's."""
+        return [trial for trial in self.trials.values() if isinstance(trial, LocalizationTrial)]
+
+    def needs_network(self, cache: FeatureCache) -> bool:
+        """Whether some of its features have to be made (for localization: may have to be)."""
+        return bool(self.localizations) or bool(self.shard.missing(cache, self.levels()))
 
     def levels(self, wanted: Sequence[str] | None = None) -> list[str]:
         """The levels that its trials (or those with the wanted fingerprints) need, shallowest first."""
@@ -50,7 +69,7 @@ class Plan:
         Trials known not to be possible, by fingerprint.
     """
 
-    configurations: list[Configuration]
+    configurations: list[AnyConfiguration]
     weights: list[str]
     cells: list[dict[str, str]]
     works: list[ShardWork]
@@ -61,12 +80,17 @@ class Plan:
         """All distinct trials."""
         return {print_ for cell in self.cells for print_ in cell.values()}
 
+    @cached_property
+    def trials(self) -> dict[str, AnyTrial]:
+        """All distinct trials that are possible, by fingerprint."""
+        return {print_: trial for work in self.works for print_, trial in work.trials.items()}
+
     def configuration_fingerprint(self, index: int) -> str:
         """Identity of a configuration with its data: what its run is recognised by."""
         return fingerprint(self.cells[index])
 
 
-def make_plan(configurations: Sequence[Configuration], index: FileIndex) -> Plan:
+def make_plan(configurations: Sequence[AnyConfiguration], index: FileIndex) -> Plan:
     """Plan a sweep.
 
     What is wrong with one category or one backbone's weights makes holes (``failed``) there; what makes
@@ -103,10 +127,11 @@ class _Planner:
         self._datasets: dict[str, dict[str, Category | str]] = {}
         self._weights: dict[str, str] = {}
         self._broken: dict[tuple[str, ...], str] = {}
+        self._masks: dict[tuple[str, ...], str] = {}
         self._features: dict[tuple[str, ...], str] = {}
         self._prints: dict[int, tuple[object, str]] = {}  # a node, kept so that its id stays its own
 
-    def add(self, configuration: Configuration) -> None:
+    def add(self, configuration: AnyConfiguration) -> None:
         """Plan one configuration's trials."""
         dataset, backbone = self._print(configuration.dataset), self._print(configuration.backbone)
         if dataset not in self._datasets:
@@ -114,24 +139,25 @@ class _Planner:
         if backbone not in self._weights:
             self._weights[backbone] = weights_label(configuration.backbone)
         excluded(configuration.augmentation, "*")  # a wrong name is told now
-        levels = configuration.layer.of(configuration.backbone)
+        levels = levels_of(configuration)
         settings = settings_fingerprint(configuration)
-        shard = (dataset, backbone, str(configuration.input_size), self._print(configuration.augmentation))
+        shard = (
+            type(configuration).__name__,
+            dataset,
+            backbone,
+            str(configuration.input_size),
+            self._print(configuration.augmentation),
+        )
         cell = {}
         for name, category in self._datasets[dataset].items():
             key = (*shard, name)
             self._make_work(key, configuration, category)
-            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings)
+            masks = (self._masks[key],) if key in self._masks else ()
+            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings, *masks)
             if key in self._broken:
                 self.plan.failed[print_] = TrialResult.failed(print_, self._broken[key])
             elif print_ not in self.works[key].trials:
-                self.works[key].trials[print_] = Trial(
-                    print_,
-                    levels,
-                    tuple(configuration.pooling.kinds),
-                    configuration.pca_mode,
-                    dict(configuration.estimator),
-                )
+                self.works[key].trials[print_] = trial_of(configuration, print_, levels)
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
@@ -143,7 +169,7 @@ class _Planner:
         return self._prints[id(node)][1]
 
     def _make_work(
-        self, key: tuple[str, ...], configuration: Configuration, category: Category | str
+        self, key: tuple[str, ...], configuration: AnyConfiguration, category: Category | str
     ) -> None:
         if key in self.works or key in self._broken:
             return
@@ -157,7 +183,11 @@ class _Planner:
                 configuration.input_size,
                 configuration.augmentation,
                 self._index,
+                configuration.dataset.center_crop,
             )
+            if isinstance(configuration, LocalizationConfiguration):
+                check_masks(category)
+                self._masks[key] = masks_digest(category.test, self._index)
         except DatasetError as error:
             self._broken[key] = str(error)
         else:
@@ -171,6 +201,16 @@ class _Planner:
                 else features_fingerprint(self.works[key].shard, levels)
             )
         return self._features[*key, *levels]
+
+
+def check_masks(category: Category) -> None:
+    """Raise DatasetError unless every anomalous test image has a mask."""
+    without = [record.relative for record in category.test if record.label and record.mask is None]
+    if without:
+        raise DatasetError(
+            f"{category.name}: {len(without)} anomalous test images have no mask (first: {without[0]}); "
+            "task=localization needs them all"
+        )
 
 
 def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:

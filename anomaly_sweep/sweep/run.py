@@ -7,25 +7,26 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomaly_sweep.config import Configuration, RuntimeConf, TrackingConf
+from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import AnomalySweepError, CacheError
-from anomaly_sweep.estimators.build import check_each
 from anomaly_sweep.features.shards import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.checks import check_objectives, check_settings
 from anomaly_sweep.sweep.execute import execute
+from anomaly_sweep.sweep.outputs import are_there
 from anomaly_sweep.sweep.plan import Plan, ShardWork, make_plan
 from anomaly_sweep.sweep.progress import Progress
 from anomaly_sweep.sweep.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.results import ResultStore
-from anomaly_sweep.sweep.trials import TrialResult
+from anomaly_sweep.sweep.trial import LocalizationTrial, TrialResult
 from anomaly_sweep.tracking.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 
 def run_configurations(
-    configurations: Sequence[Configuration],
+    configurations: Sequence[AnyConfiguration],
     tracking: TrackingConf,
     runtime: RuntimeConf,
     parent: Parent,
@@ -52,7 +53,7 @@ def run_configurations(
     )
     known |= _check_networks(works, runtime, everything=len(known) == len(plan.failed))
     works = _to_do(plan, known)
-    recording = Recording(plan, Recorder(tracking), parent, known)
+    recording = Recording(plan, Recorder(tracking), parent, known, _cache_folder(runtime))
     recording.record_complete()
     with Progress(sum(len(work.trials) for work in works)) as progress:
         for outcome in execute(works, runtime, progress.tick):
@@ -67,7 +68,7 @@ def run_configurations(
     return recording.outcomes()
 
 
-def describe_configurations(configurations: Sequence[Configuration], runtime: RuntimeConf) -> str:
+def describe_configurations(configurations: Sequence[AnyConfiguration], runtime: RuntimeConf) -> str:
     """The plan of configurations in words (``runtime.plan_only``); nothing is computed or recorded.
 
     Raises
@@ -82,17 +83,25 @@ def describe_configurations(configurations: Sequence[Configuration], runtime: Ru
 
 
 def _prepare(
-    configurations: Sequence[Configuration], runtime: RuntimeConf
+    configurations: Sequence[AnyConfiguration], runtime: RuntimeConf
 ) -> tuple[Plan, list[ShardWork], dict[str, TrialResult], ResultStore]:
     """The plan, the work left to do, the results known, and where results are kept."""
-    check_each(configuration.estimator for configuration in configurations)
+    check_settings(configurations)
+    check_objectives(configurations, runtime)
     folder = _cache_folder(runtime)
     plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
     store = ResultStore(folder / "results.sqlite")
     known = dict(plan.failed)
     if runtime.resume:
-        known |= {p: result for p, result in store.get(plan.fingerprints).items() if result.ok}
+        found = store.get(plan.fingerprints)
+        known |= {p: result for p, result in found.items() if result.ok and _is_whole(plan, p, folder)}
     return plan, _to_do(plan, known), known, store
+
+
+def _is_whole(plan: Plan, print_: str, folder: Path) -> bool:
+    """Whether what a known trial is to leave beside its numbers is there too."""
+    trial = plan.trials.get(print_)
+    return not isinstance(trial, LocalizationTrial) or are_there(folder, print_, trial.task)
 
 
 def _cache_folder(runtime: RuntimeConf) -> Path:
@@ -116,7 +125,7 @@ def _check_networks(
     cache = cache_at(runtime.cache_dir)
     needed: dict[str, list[ShardWork]] = defaultdict(list)
     for work in works:
-        if work.shard.missing(cache, work.levels()):
+        if work.needs_network(cache):
             needed[fingerprint(work.shard.backbone)].append(work)
     failed: dict[str, TrialResult] = {}
     for same in needed.values():

@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 from anomaly_sweep.sweep.recording import Outcome
+from anomaly_sweep.tracking.content import mean_of
+
+_METRIC, _SECONDS = ".4f", ".3f"
+#: Column of the long table, its heading, its format.
+_COLUMNS = (
+    ("image_auroc", "image AUROC", _METRIC),
+    ("pixel_auroc", "pixel AUROC", _METRIC),
+    ("aupro", "AUPRO", _METRIC),
+    ("n_features", "features", "d"),
+    ("n_train", "train", "d"),
+    ("n_test", "test", "d"),
+    ("fit_seconds", "fit s", _SECONDS),
+    ("score_seconds", "score s", _SECONDS),
+    ("map_seconds", "map s", _SECONDS),
+    ("backbone_seconds", "backbone s", _SECONDS),
+)
+_ALWAYS = ("image_auroc",)
+
+
+def _is_there(outcome: Outcome, column: str) -> bool:
+    return any(row[column] is not None for row in outcome.rows)
 
 
 def show_outcome(outcome: Outcome) -> None:
@@ -13,19 +34,17 @@ def show_outcome(outcome: Outcome) -> None:
     labels = " · ".join(outcome.configuration.labels.values())
     table = Table(title=f"{outcome.configuration.dataset.name}: {labels}", title_justify="left")
     table.add_column("category")
-    for column in ("image AUROC", "features", "train", "test", "fit s", "score s"):
-        table.add_column(column, justify="right")
+    columns = [column for column in _COLUMNS if column[0] in _ALWAYS or _is_there(outcome, column[0])]
+    for _, heading, _ in columns:
+        table.add_column(heading, justify="right")
     for row in outcome.rows:
-        auc = row["image_auroc"]
-        table.add_row(
-            row["category"],
-            "failed" if auc is None else f"{auc:.4f}",
-            *("" if row[key] is None else str(row[key]) for key in ("n_features", "n_train", "n_test")),
-            *("" if row[key] is None else f"{row[key]:.3f}" for key in ("fit_seconds", "score_seconds")),
-        )
-    mean = outcome.mean_auc
+        shown = ["" if row[key] is None else format(row[key], form) for key, _, form in columns]
+        if row["image_auroc"] is None:
+            shown[0] = "failed"
+        table.add_row(row["category"], *shown)
+    means = [mean_of(outcome.rows, key) for key, _, form in columns if form == _METRIC]
     table.add_section()
-    table.add_row("mean", "-" if mean is None else f"{mean:.4f}")
+    table.add_row("mean", *("-" if mean is None else format(mean, _METRIC) for mean in means))
     console = Console()
     console.print(table)
     console.print(

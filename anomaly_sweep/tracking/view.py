@@ -18,8 +18,10 @@ VIEW_TAG = _TAG_PREFIX + VIEW_KEY
 
 def saved_view() -> str:
     """The view as the UI stores it (JSON)."""
-    params = (*names.GROUPS, "dataset", "weights")
-    metrics = (names.AUC_MEAN, names.FAILED_TRIALS)
+    # Columns that no run has are not shown: detection and localization each bring their own.
+    params = (*dict.fromkeys((*names.GROUPS, *names.LOCALIZATION_GROUPS)), "task", "dataset", "weights")
+    means = [prefix + names.MEAN for prefix in names.PREFIXES.values()]
+    metrics = (*means, names.SCORE_SECONDS, names.FAILED_TRIALS)
     return json.dumps(
         {
             "searchFilter": f"tags.`{names.TAG_KIND}` = '{names.KIND_CONFIGURATION}'",

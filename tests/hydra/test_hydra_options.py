@@ -6,14 +6,25 @@ import pytest
 from hydra_parts import Multirun
 
 from anomaly_sweep.config import Configuration, parse
-from anomaly_sweep.estimators.build import check
+from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.labels import config_folder
+from anomaly_sweep.sweep.checks import check_settings
 from anomaly_sweep.sweep.compose import configurations_of
 
-GROUPS = ("backbone", "layer", "pooling", "pca_mode", "augmentation", "dataset", "tracking", "runtime")
+GROUPS = (
+    "backbone",
+    "layer",
+    "pooling",
+    "pca_mode",
+    "augmentation",
+    "dataset",
+    "task",
+    "tracking",
+    "runtime",
+)
 OPTIONS = [
     (group, path.stem)
-    for group in (*GROUPS, "estimator")
+    for group in (*GROUPS, "estimator", "localizer")
     for path in sorted((config_folder() / group).glob("*.yaml"))
 ]
 #: The public interface: these names must stay.
@@ -25,6 +36,8 @@ PROMISED = {
     "estimator": {"mvg", "knn1", "knn5", "knn10", "flow", "isolation_forest", "one_class_svm"},
     "augmentation": {"none", "noise", "standard"},
     "dataset": {"synthetic", "mvtec_ad", "folder"},
+    "task": {"detection", "localization"},
+    "localizer": {"ridge", "patchcore", "padim"},
 }
 
 
@@ -45,14 +58,19 @@ def test_option_composes_and_parses(plain: Multirun, group: str, option: str) ->
         job.append("dataset.root=somewhere")
     if (group, option) in (("layer", "level6"), ("layer", "level7")):
         job.append("backbone=mobilenetv2_035")
+    if group == "localizer":
+        job.append("task=localization")
     configuration, _, _ = parse(plain.compose(job))
     if group in configuration.labels:
         assert configuration.labels[group] == option  # the name, and nothing changed
-    check(configuration.estimator)
+    if group == "task":
+        assert configuration.task_label == option
+    check_settings([configuration])
 
 
 @pytest.mark.parametrize(
-    ("experiment", "count"), [("ono_mori_grid", 770), ("ono_mori_pooling", 14), ("ono_mori_augmentation", 6)]
+    ("experiment", "count"),
+    [("ono_mori_grid", 770), ("ono_mori_pooling", 14), ("ono_mori_augmentation", 6), ("ridge_table1", 4)],
 )
 def test_experiments(experiment: str, count: int) -> None:
     run = Multirun(f"experiment={experiment}")
@@ -90,3 +108,42 @@ def test_duplicates_are_one_job() -> None:
 
 def _identity(configuration: Configuration) -> tuple[str, ...]:
     return tuple(configuration.labels.values())
+
+
+def test_ridge_table1() -> None:
+    run = Multirun("experiment=ridge_table1")
+    configurations = configurations_of(run.composer().jobs(run.jobs()))
+    assert [c.labels["localizer"] for c in configurations] == [
+        "ridge",
+        "ridge_shared",
+        "patchcore",
+        "padim",
+    ]
+    assert {(c.labels["backbone"], c.input_size, c.task_label) for c in configurations} == {
+        ("wide_resnet101_2", 256, "localization")
+    }
+
+
+@pytest.mark.parametrize(
+    ("job", "label"),
+    [
+        (["task.sigma=2"], "localization[sigma=2.0]"),
+        (["task.images=anomalous", "task.fpr_limit=0.05"], "localization[fpr_limit=0.05,images=anomalous]"),
+        (["task.save_maps=true", "task.figure=false", "task.cache_maps=true"], "localization"),
+    ],
+)
+def test_task_labels(plain: Multirun, job: list[str], label: str) -> None:
+    configuration, _, _ = parse(plain.compose(["task=localization", *job]))
+    assert configuration.task_label == label
+
+
+def test_localization_wants_no_augmentation(plain: Multirun) -> None:
+    with pytest.raises(ConfigError, match="augmentation=noise has no meaning with task=localization"):
+        parse(plain.compose(["task=localization", "augmentation=noise"]))
+
+
+def test_a_crop_fits_its_image(plain: Multirun) -> None:
+    configuration, _, _ = parse(plain.compose(["dataset.input_size=224", "dataset.center_crop=200"]))
+    assert configuration.dataset.center_crop == 200
+    with pytest.raises(ConfigError, match=r"dataset\.center_crop=225 is larger than the image.*224"):
+        parse(plain.compose(["dataset.input_size=224", "dataset.center_crop=225"]))

@@ -265,6 +265,8 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
 def test_wrong_samplers_and_storages(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"optuna.samplers.Tpe cannot be made"):
         make_sampler({"_target_": "optuna.samplers.Tpe"}, 0)
+    with pytest.raises(ConfigError, match=r"choose its option: hydra/sweeper/sampler=cmaes"):
+        make_sampler("cmaes", 0)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"cannot be made .*sed"):
         make_sampler({"_target_": "optuna.samplers.TPESampler", "sed": 1}, 0)
     with pytest.raises(ConfigError, match=r"hydra.sweeper.storage=foo cannot be used"):

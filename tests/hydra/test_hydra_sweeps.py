@@ -147,7 +147,10 @@ def test_search_with_failing_points(grid: Path, tiny_dataset: Path, tmp_path: Pa
         ("layer=level2,level9", "Could not find 'layer/level9'"),
         ("pca_mode.rate=interval(0,1)", "pca_mode.rate=0.0 is outside (0, 1]"),
         ("layer=level2", "nothing to search"),
-        ("layer=level1,level2 hydra.sweeper.objectives=[speed]", "allowed: auc, score_seconds, fit_seconds"),
+        (
+            "layer=level1,level2 hydra.sweeper.objectives=[speed]",
+            "allowed: auc, pixel_auroc, aupro, score_seconds, fit_seconds",
+        ),
         ("layer=level1,level2 runtime.plan_only=true", "runtime.plan_only"),
     ],
 )

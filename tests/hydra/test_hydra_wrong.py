@@ -36,6 +36,13 @@ KEYS = [
     ("augmentation.exclude.bottle=[flip]", None),
     ("+pca_mode.rat=1 ~pooling ++runtime.x=1 hydra.sweeper.params=1 --cfg job -m pca_mode.rate=[", None),
     ("--config-dir=mine pca_mode.rat=0.3", None),
+    ("localizer=padim", "localizer has no part in task=detection; leave it out, or choose task=localization"),
+    ("task=localization pca_mode.rate=0.3", "pca_mode.rate has no part in task=localization"),
+    ("task=localization layer=level1,level2", "layer has no part in task=localization"),
+    ("task=localization localizer=padim localizer.chanels=9", "Did you mean localizer.channels?"),
+    ("task=localization localizer=ridge,padim task.sigma=2 backbone=resnet18", None),
+    ("task=localization task.sgma=2", "Did you mean task.sigma? Allowed keys of task: name, sigma"),
+    ("experiment=ridge_table1 localizer=padim", None),
 ]
 
 
@@ -56,7 +63,7 @@ VALUES = [
     ("pca_mode.rate=abc", "pca_mode.rate=abc: Value 'abc' of type 'str' could not be converted to Float"),
     ("pca_mode.basis=x", "pca_mode.basis=x is not allowed; allowed: rank, dims, variance"),
     ("runtime.on_error=maybe", "runtime.on_error=maybe is not allowed; allowed: continue, stop"),
-    ("runtime.objectives=[x]", "allowed: auc, score_seconds, fit_seconds"),
+    ("runtime.objectives=[x]", "allowed: auc, pixel_auroc, aupro, score_seconds, fit_seconds"),
     ("runtime.workers=0", "runtime.workers=0 is outside [1, inf]"),
     (
         "estimator.shrinkage=foo",
@@ -71,6 +78,9 @@ VALUES = [
     ("pooling.kinds=[avg,sum]", "pooling.kinds=sum is not allowed; allowed: min, max, avg"),
     ("dataset.categories=[]", "dataset.categories=[] names no category"),
     ("dataset=folder", "dataset.root must be given"),
+    ("task.fpr_limit=0", "task.fpr_limit=0.0 is outside (0, 1]"),
+    ("task.connectivity=6", "task.connectivity=6 is not allowed; allowed: 4, 8"),
+    ("runtime.objectives=[aupro]", "runtime.objectives=aupro needs task=localization"),
     ("pca_mode=npca35", "npca50"),  # Hydra's list
 ]
 

@@ -90,6 +90,11 @@ def make_sampler(config: Mapping[str, Any], started: int) -> BaseSampler:
     ConfigError
         If the sampler cannot be made, or needs a package that is not installed.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"hydra.sweeper.sampler={config} gives a group a value; choose its option: "
+            f"hydra/sweeper/sampler={config}"
+        )
     target = str(config.get("_target_", ""))
     module, _, name = target.rpartition(".")
     arguments = {key: value for key, value in config.items() if key != "_target_"}
