@@ -108,6 +108,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--format", choices=FORMATS, default=FORMATS[0])
 
+    scores = commands.add_parser("scores", help="scores of single images: distributions, DeLong's test")
+    _add_store(scores, scores)
+    scores.add_argument("--sweep", metavar="NAME", help="one sweep, or 'all' (default: the latest)")
+    scores.add_argument(
+        "--where",
+        required=True,
+        metavar="CONDITIONS",
+        help='one configuration, such as "layer=level4 & estimator=mvg"',
+    )
+    scores.add_argument("--against", metavar="CONDITIONS", help="another one, compared by DeLong's test")
+    scores.add_argument("--format", choices=FORMATS, default=FORMATS[0])
+    scores.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the table's files and, without --against, the figure",
+    )
+    scores.set_defaults(trials=None)
+
     ui = commands.add_parser("ui", help="serve MLflow's UI and open the table of runs")
     ui.add_argument("--tracking-uri", default=DEFAULT_URI, metavar="URI", help="default: %(default)s")
     ui.add_argument("--experiment", default=DEFAULT_EXPERIMENT, metavar="NAME", help="default: %(default)s")

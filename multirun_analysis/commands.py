@@ -166,6 +166,31 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
+def _scores(args: argparse.Namespace) -> int:
+    from multirun_analysis.per_image import scored  # pyarrow and mlflow are slow to import
+    from multirun_analysis.per_image_tables import area_table, comparison_table
+
+    reading = read(args)
+    found = scored(reading.trials, args.where, args.tracking_uri, args.experiment)
+    if args.against is None:
+        table = area_table(found, reading.origins)
+    else:
+        other = scored(reading.trials, args.against, args.tracking_uri, args.experiment, option="--against")
+        table = comparison_table(found, other, reading.origins)
+    _print([table], args.format)
+    if args.out is None:
+        return 0
+    say(write_tables([table], args.out, f"{table.name}_document.tex"))
+    if args.against is None:
+        from multirun_analysis.figures.distributions import distributions
+        from multirun_analysis.figures.style import save
+
+        picture = distributions(found)
+        save(picture, args.out, " ".join(table.warnings))
+        say([f"wrote {args.out / picture.name}.{{pdf,svg,png}}"])
+    return 0
+
+
 def _log(args: argparse.Namespace, trials: pd.DataFrame, files: list[Path], base: Path, place: str) -> None:
     """What was written, onto the parent run, where that was asked for."""
     if args.log:
@@ -200,5 +225,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "figures": _figures,
     "report": _report,
     "compare": _compare,
+    "scores": _scores,
     "ui": _ui,
 }

@@ -152,7 +152,7 @@ def _parent_tables(
         if run.info.status != FINISHED:
             continue
         try:
-            with _artifact(run, names.LONG_TABLE, uri) as path:
+            with artifact(run, names.LONG_TABLE, uri) as path:
                 frame = pd.read_parquet(path)
         except TABLE_ERRORS:
             continue  # its children hold the same rows
@@ -180,7 +180,7 @@ def _child_rows(children: list[Run], uri: str, notes: list[str]) -> pd.DataFrame
     without = 0
     for run in children:
         try:
-            with _artifact(run, names.PER_CLASS_TABLE, uri) as path:
+            with artifact(run, names.PER_CLASS_TABLE, uri) as path:
                 table = json.loads(path.read_text(encoding="utf-8"))
             if not (isinstance(table, list) and all(isinstance(row, dict) for row in table)):
                 raise ValueError("not a list of rows")
@@ -209,7 +209,7 @@ def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:
     return [common | params | {"category": category} | values[category] for category in sorted(values)]
 
 
-class _artifact:
+class artifact:  # a context manager, called as a function
     """One artifact of a run as a file: the file itself where it is local, else a download."""
 
     def __init__(self, run: Run, name: str, uri: str) -> None:

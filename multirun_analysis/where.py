@@ -13,7 +13,7 @@ from multirun_analysis.wording import ordered
 COLUMNS = ("sweep", "category", *DIMENSIONS)
 
 
-def parse_where(text: str, frame: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
+def parse_where(text: str, frame: pd.DataFrame, option: str = "--where") -> dict[str, tuple[Any, ...]]:
     """Columns and the values they may have.
 
     Parameters
@@ -22,6 +22,8 @@ def parse_where(text: str, frame: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
         ``name=value`` joined by ``&``; alternatives of one name are joined by ``|``. Empty for none.
     frame
         The trials; a value that none of them has is an error, so that a slip is not an empty table.
+    option
+        Where the user wrote it, for the messages.
 
     Raises
     ------
@@ -33,16 +35,16 @@ def parse_where(text: str, frame: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
         name, equals, values = part.partition("=")
         name = check_column(name.strip())
         if not equals or not values.strip():
-            raise AnalysisError(f"--where {part!r}: write name=value, alternatives as name=value|value")
+            raise AnalysisError(f"{option} {part!r}: write name=value, alternatives as name=value|value")
         if name in conditions:
-            raise AnalysisError(f"--where names {name} twice: write {name}=value|value")
+            raise AnalysisError(f"{option} names {name} twice: write {name}=value|value")
         there = {str(value): value for value in frame[name].dropna().unique()}
         asked = [value.strip() for value in values.split("|")]
         unknown = [value for value in asked if value not in there]
         if unknown:
             known = ", ".join(ordered(name, there))
             raise AnalysisError(
-                f"--where {part!r}: no trial has {name}={unknown[0]}; there are: {known or 'none'}"
+                f"{option} {part!r}: no trial has {name}={unknown[0]}; there are: {known or 'none'}"
             )
         conditions[name] = tuple(dict.fromkeys(there[value] for value in asked))
     return conditions

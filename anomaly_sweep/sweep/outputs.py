@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_sweep.config import RANDOM
 from anomaly_sweep.errors import CacheError
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def write_outputs(
 
 
 def _title(trial: LocalizationTrial, shard: Shard) -> str:
-    return f"{shard.category.name}: {trial.localizer['name']} on {shard.backbone.name}, {shard.side} px"
+    weights = ", random weights" if shard.backbone.weights == RANDOM else ""
+    where = f"{trial.localizer['name']} on {shard.backbone.name}{weights}, {shard.side} px"
+    return f"{shard.category.name} of {shard.category.dataset}: {where}"
 
 
 def _save_maps(path: Path, shard: Shard, maps: NDArray[np.float32]) -> None:

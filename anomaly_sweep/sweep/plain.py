@@ -12,7 +12,7 @@ from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.estimators.build import build
 from anomaly_sweep.metrics.ranking import auroc
 from anomaly_sweep.sweep.reductions import Matrix, Reductions
-from anomaly_sweep.sweep.trial import Trial, TrialResult, guarded
+from anomaly_sweep.sweep.trial import Trial, TrialResult, guarded, labels_as_bytes, scores_as_bytes
 from anomaly_sweep.tracking.names import STATUS_OK
 
 Labels = NDArray[np.int64]
@@ -70,13 +70,16 @@ def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:
 def _result(
     trial: Trial, reduced: Reductions, train: Matrix, scores: Matrix, labels: Labels, fit: float, score: float
 ) -> TrialResult:
+    of_all = reduced.of_all(scores)
     return TrialResult(
         trial.fingerprint,
         STATUS_OK,
-        image_auroc=auroc(reduced.of_all(scores), labels, settled=True),
+        image_auroc=auroc(of_all, labels, settled=True),
         n_features=train.shape[1],
         n_train=len(train),
         n_test=len(labels),
         fit_seconds=fit,
         score_seconds=score,
+        scores=scores_as_bytes(of_all),
+        labels=labels_as_bytes(labels),
     )

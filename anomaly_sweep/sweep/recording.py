@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from anomaly_sweep.config import Configuration
+from anomaly_sweep.config import AnyConfiguration, LocalizationConfiguration
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.features.weights import is_random
+from anomaly_sweep.sweep.outputs import outputs_of
 from anomaly_sweep.sweep.plan import Plan
-from anomaly_sweep.sweep.trials import TrialResult
-from anomaly_sweep.tracking.client import Rows
-from anomaly_sweep.tracking.recorder import Recorder, mean_auc
+from anomaly_sweep.sweep.trial import TrialResult
+from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.content import ConfigurationRun, Rows, mean_auc, mean_of
+from anomaly_sweep.tracking.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 RANDOM_WARNING = "random weights: these numbers say nothing about ImageNet features"
-#: How long a tracking store that went away is left alone.
+#: How long a tracking store that went away is left alone: twice as long each time, while it stays away.
 _PAUSE_SECONDS = 30.0
+_LONGEST_PAUSE = 480.0
+KEPT = "All results are kept: launching the same sweep again records what is missing"
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one configuration: its rows of the long table (one a category) and its run."""
 
-    configuration: Configuration
+    configuration: AnyConfiguration
     rows: Rows
     run_id: str | None
 
@@ -34,6 +41,12 @@ class Outcome:
     def mean_auc(self) -> float | None:
         """Mean AUROC over the categories; None unless every trial succeeded."""
         return mean_auc(self.rows)
+
+    def objective(self, name: str) -> float | None:
+        """One of ``config.OBJECTIVES``: seconds in all, or a metric's mean (None if a category lacks it)."""
+        if name in names.TOTALS:
+            return math.fsum(row[name] or 0.0 for row in self.rows)
+        return mean_of(self.rows, "image_auroc" if name == "auc" else name)
 
     @property
     def failures(self) -> list[str]:
@@ -52,8 +65,16 @@ class Parent:
 class Recording:
     """Records configurations once all their trials are known."""
 
-    def __init__(self, plan: Plan, recorder: Recorder, parent: Parent, known: dict[str, TrialResult]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Recorder,
+        parent: Parent,
+        known: dict[str, TrialResult],
+        cache_dir: Path,
+    ) -> None:
         self.plan = plan
+        self.cache_dir = cache_dir
         self.recorder = recorder
         self.parent = parent
         self.known = known
@@ -61,10 +82,11 @@ class Recording:
         self._earlier = {} if parent.run_id is None else recorder.recorded(parent.run_id)
         self._open = list(range(len(plan.configurations)))
         self._final: dict[int, Rows] = {}
+        self._pause = _PAUSE_SECONDS
         self._pause_until = 0.0
 
     def record_complete(self, *, all_of_them: bool = False) -> None:
-        """Record every configuration that is complete (or, at the end, all that are left).
+        """Record every configuration that is complete (or, at the end, all that are left), together.
 
         Raises
         ------
@@ -73,75 +95,94 @@ class Recording:
         """
         if time.monotonic() < self._pause_until and not all_of_them:
             return
-        left = []
-        for position, index in enumerate(self._open):
-            if all_of_them or all(print_ in self.known for print_ in self.plan.cells[index].values()):
-                try:
-                    self._record(index)
-                    continue
-                except TrackingError as error:
-                    if all_of_them:
-                        raise
-                    # Results are safe in the result store: compute on, and try again later.
-                    log.warning("not recorded for now: %s", error)
-                    self._pause_until = time.monotonic() + _PAUSE_SECONDS
-                    left.extend(self._open[position:])
-                    break
-            left.append(index)
-        self._open = left
+        complete = [index for index in self._open if all_of_them or self._is_complete(index)]
+        fresh = [index for index in complete if not self._is_there(index)]
+        try:
+            for position, run_id in self.recorder.record(self._run(index) for index in fresh):
+                self._runs[fresh[position]] = run_id
+            self._pause = _PAUSE_SECONDS
+        except TrackingError as error:
+            if all_of_them:
+                raise TrackingError(f"{error}. {KEPT}") from error
+            # Results are safe in the result store: compute on, and try again later.
+            log.warning("not recorded for now: %s", error)
+            self._pause_until = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._open = [index for index in self._open if index not in self._runs]
 
-    def _record(self, index: int) -> None:
+    def _is_complete(self, index: int) -> bool:
+        return all(print_ in self.known for print_ in self.plan.cells[index].values())
+
+    def _is_there(self, index: int) -> bool:
+        """Whether an earlier launch has recorded a configuration, and no worse."""
+        run_id, status = self._earlier.get(self.plan.configuration_fingerprint(index), (None, ""))
+        if run_id is None:
+            return False
         rows = self._rows(index)
-        failed = any(row["image_auroc"] is None for row in rows)
+        if status != "FINISHED" and mean_auc(rows) is not None:
+            return False
+        for row in rows:
+            row["run_id"] = run_id
+        self._final[index] = rows
+        self._runs[index] = run_id
+        return True
+
+    def _run(self, index: int) -> ConfigurationRun:
+        self._final[index] = self._rows(index)
+        configuration = self.plan.configurations[index]
         print_ = self.plan.configuration_fingerprint(index)
         earlier = self._earlier.get(print_)
-        if earlier is not None:
-            run_id, status = earlier
-            if status == "FINISHED" or failed:  # there already, or no better than before
-                for row in rows:
-                    row["run_id"] = run_id
-                self._done(index, rows, run_id)
-                return
-            self.recorder.drop(run_id)
-        configuration, weights = self.plan.configurations[index], self.plan.weights[index]
-        run_id = self.recorder.record_configuration(
+        context = self._context(index)
+        return ConfigurationRun(
             labels=configuration.labels,
-            context={
-                "dataset": configuration.dataset.name,
-                "weights": weights,
-                "input_size": str(configuration.input_size),
-            },
-            rows=rows,
+            context={key: str(value) for key, value in context.items() if value is not None},
+            rows=self._final[index],
             fingerprint=print_,
             sweep=self.parent.name,
             parent=self.parent.run_id,
             config=dataclasses.asdict(configuration),
-            warning=RANDOM_WARNING if is_random(weights) else None,
+            warning=RANDOM_WARNING if is_random(self.plan.weights[index]) else None,
+            files=self._files(index),
+            replaces=earlier[0] if earlier is not None else None,
         )
-        self._done(index, rows, run_id)
 
-    def _done(self, index: int, rows: Rows, run_id: str) -> None:
-        self._final[index] = rows
-        self._runs[index] = run_id
+    def _context(self, index: int) -> dict[str, Any]:
+        """What the choices of a configuration were applied to."""
+        configuration = self.plan.configurations[index]
+        return {
+            "task": configuration.task_label,
+            "dataset": configuration.dataset.name,
+            "weights": self.plan.weights[index],
+            "input_size": configuration.input_size,
+            "center_crop": configuration.dataset.center_crop,
+        }
+
+    def _files(self, index: int) -> dict[str, Path]:
+        """What the trials of a configuration left beside their numbers."""
+        configuration = self.plan.configurations[index]
+        if not isinstance(configuration, LocalizationConfiguration):
+            return {}
+        return {
+            f"{category}/{name}": path
+            for category, print_ in self.plan.cells[index].items()
+            if print_ in self.known and self.known[print_].ok
+            for name, path in outputs_of(self.cache_dir, print_, configuration.task).items()
+        }
 
     def _rows(self, index: int) -> Rows:
-        configuration = self.plan.configurations[index]
         rows: Rows = []
+        context = self._context(index)
+        labels = self.plan.configurations[index].labels
         for category, print_ in self.plan.cells[index].items():
             result = self.known.get(
                 print_, TrialResult.failed(print_, "not run: the sweep stopped before it")
             )
             rows.append(
-                {
-                    "sweep": self.parent.name,
-                    "run_id": "",
-                    "dataset": configuration.dataset.name,
-                    "category": category,
-                    "weights": self.plan.weights[index],
-                    "input_size": configuration.input_size,
-                    **configuration.labels,
-                    **dataclasses.asdict(result),
-                }
+                dict.fromkeys(names.TRIAL_COLUMNS)
+                | {"sweep": self.parent.name, "run_id": "", "category": category}
+                | context
+                | labels
+                | result.numbers()
             )
         return rows
 

@@ -6,14 +6,19 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 from anomaly_sweep.errors import CacheError
-from anomaly_sweep.sweep.trials import TrialResult
+from anomaly_sweep.sweep.trial import PER_IMAGE, TrialResult
 
-_COLUMNS = [field.name for field in fields(TrialResult)]
+#: Its file in the cache folder.
+RESULTS = "results.sqlite"
+_COLUMNS = [field.name for field in fields(TrialResult) if field.name not in PER_IMAGE]
+_VALUES = attrgetter(*_COLUMNS)
 _BUSY_SECONDS = 60.0
+_AT_ONCE = 500  # parameters of one statement
 
 
 class ResultStore:
@@ -39,13 +44,35 @@ class ResultStore:
                 f"CREATE TABLE IF NOT EXISTS results (fingerprint TEXT PRIMARY KEY, {definitions}, at REAL) "
                 "WITHOUT ROWID"
             )
+            there = {row[1] for row in db.execute("PRAGMA table_info(results)")}
+            for column in set(_COLUMNS) - there:  # a store of an earlier version
+                db.execute(f"ALTER TABLE results ADD COLUMN {column}")
+            # By themselves, so that finding out what is known reads none of them.
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS per_image "
+                "(fingerprint TEXT PRIMARY KEY, scores BLOB, labels BLOB)"
+            )
 
     def get(self, fingerprints: Iterable[str]) -> dict[str, TrialResult]:
-        """Those results that are there, failed ones too."""
+        """Those results that are there, failed ones too, without what they hold for each image."""
         wanted = set(fingerprints)
         with self._open() as db:
             rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM results").fetchall()
         return {row[0]: TrialResult(*row) for row in rows if row[0] in wanted}
+
+    def scores(self, fingerprints: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
+        """The scores and labels of those results that have them (see :class:`TrialResult`)."""
+        wanted = sorted(set(fingerprints))
+        found: dict[str, tuple[bytes, bytes]] = {}
+        with self._open() as db:
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                marks = ", ".join("?" * len(some))
+                rows = db.execute(
+                    f"SELECT fingerprint, scores, labels FROM per_image WHERE fingerprint IN ({marks})", some
+                )
+                found |= {print_: (scores, labels) for print_, scores, labels in rows}
+        return found
 
     def put(self, results: Sequence[TrialResult]) -> None:
         """Keep results, replacing earlier ones of the same fingerprints; all of them or none."""
@@ -54,7 +81,15 @@ class ResultStore:
         with self._open() as db:
             db.executemany(
                 f"INSERT OR REPLACE INTO results ({', '.join(_COLUMNS)}, at) VALUES ({marks})",
-                [(*astuple(result), now) for result in results],
+                [(*_VALUES(result), now) for result in results],
+            )
+            db.executemany(
+                "DELETE FROM per_image WHERE fingerprint = ?",
+                [(result.fingerprint,) for result in results if result.scores is None],
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO per_image VALUES (?, ?, ?)",
+                [(r.fingerprint, r.scores, r.labels) for r in results if r.scores is not None],
             )
 
     def _open(self) -> _Session:

@@ -18,7 +18,8 @@ from anomaly_sweep.sweep.outputs import are_there
 from anomaly_sweep.sweep.plan import Plan, ShardWork, make_plan
 from anomaly_sweep.sweep.progress import Progress
 from anomaly_sweep.sweep.recording import Outcome, Parent, Recording
-from anomaly_sweep.sweep.results import ResultStore
+from anomaly_sweep.sweep.results import RESULTS, ResultStore
+from anomaly_sweep.sweep.scores import record_scores
 from anomaly_sweep.sweep.trial import LocalizationTrial, TrialResult
 from anomaly_sweep.tracking.recorder import Recorder
 
@@ -65,7 +66,11 @@ def run_configurations(
                 log.error("stopping at the first failure (runtime.on_error=stop)")
                 break
     recording.record_complete(all_of_them=True)
-    return recording.outcomes()
+    recorded = recording.outcomes()
+    for one in recorded:
+        if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
+            record_scores(recording.recorder, one.run_id, one.rows, _cache_folder(runtime))
+    return recorded
 
 
 def describe_configurations(configurations: Sequence[AnyConfiguration], runtime: RuntimeConf) -> str:
@@ -90,7 +95,7 @@ def _prepare(
     check_objectives(configurations, runtime)
     folder = _cache_folder(runtime)
     plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
-    store = ResultStore(folder / "results.sqlite")
+    store = ResultStore(folder / RESULTS)
     known = dict(plan.failed)
     if runtime.resume:
         found = store.get(plan.fingerprints)

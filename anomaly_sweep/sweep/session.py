@@ -11,15 +11,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from anomaly_sweep.config import NODE_TYPES, RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.config import NODES, RuntimeConf, TrackingConf, parse_node
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.recording import Parent
+from anomaly_sweep.sweep.recording import KEPT, Parent
+from anomaly_sweep.sweep.scores import record_scores
 from anomaly_sweep.tracking.recorder import Recorder
 
 _FILE = "sweep.json"
 #: What a sweep starts from, but for how and where it runs.
-_NODES = (*(name for name in NODE_TYPES if name not in ("tracking", "runtime")), "estimator")
+_NODES = tuple(name for name in NODES if name not in ("tracking", "runtime"))
 
 
 def start(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Parent:
@@ -96,16 +97,23 @@ def current(folder: Path) -> Parent | None:
 
 
 def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
-    """Put the long table, read back from the child runs, on the parent run and end it."""
+    """Put the long table, read back from the child runs, and the scores on the parent run and end it."""
     if parent.run_id is None:
         return
     _started.clear()
     (Path(str(config.hydra.sweep.dir)) / _FILE).unlink(missing_ok=True)
-    recorder = Recorder(parse_node("tracking", config.tracking))
-    recorder.log_long_table(parent.run_id, recorder.rows_of(parent.run_id))
-    recorder.finish(parent.run_id, failed=failed)
-    while _held:
-        _held.pop().release()
+    try:
+        recorder = Recorder(parse_node("tracking", config.tracking))
+        runtime: RuntimeConf = parse_node("runtime", config.runtime)
+        rows = recorder.rows_of(parent.run_id)
+        recorder.log_long_table(parent.run_id, rows)
+        record_scores(recorder, parent.run_id, rows, Path(runtime.cache_dir).expanduser())
+        recorder.finish(parent.run_id, failed=failed)
+    except TrackingError as error:
+        raise TrackingError(f"{error}. {KEPT}") from error
+    finally:
+        while _held:
+            _held.pop().release()
 
 
 def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:

@@ -22,7 +22,14 @@ from anomaly_sweep.estimators.gaussian import MultivariateGaussian
 from anomaly_sweep.estimators.neighbors import NearestNeighborDistance, aggregate, too_few
 from anomaly_sweep.metrics.ranking import aurocs
 from anomaly_sweep.sweep.reductions import Matrix, Reductions
-from anomaly_sweep.sweep.trial import Trial, TrialResult, by, reason_of
+from anomaly_sweep.sweep.trial import (
+    Trial,
+    TrialResult,
+    by,
+    labels_as_bytes,
+    reason_of,
+    scores_as_bytes,
+)
 from anomaly_sweep.tracking.names import STATUS_OK
 
 _TARGETS = {f"{cls.__module__}.{cls.__name__}" for cls in (MultivariateGaussian, NearestNeighborDistance)}
@@ -132,7 +139,8 @@ def _results(
         yield from _failed([one.trial for one in scored], error)
         return
     d = reduced.train.shape[1]
-    for one, area in zip(scored, areas.tolist(), strict=True):
+    flags = labels_as_bytes(labels)
+    for one, area, row in zip(scored, areas.tolist(), scores, strict=True):
         yield TrialResult(
             one.trial.fingerprint,
             STATUS_OK,
@@ -142,6 +150,8 @@ def _results(
             n_test=len(labels),
             fit_seconds=one.fit_seconds,
             score_seconds=one.score_seconds,
+            scores=scores_as_bytes(row),
+            labels=flags,
         )
 
 

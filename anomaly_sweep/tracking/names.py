@@ -6,16 +6,24 @@ names only.
 
 from __future__ import annotations
 
-#: Params of a child run: the six group choices, then what they were applied to.
+#: Params of a child run: its group choices (six for detection, two for localization), then what they were
+#: applied to.
 GROUPS = ("backbone", "layer", "pooling", "augmentation", "pca_mode", "estimator")
-CONTEXT_PARAMS = ("dataset", "weights", "input_size")
+LOCALIZATION_GROUPS = ("backbone", "localizer")
+CONTEXT_PARAMS = ("task", "dataset", "weights", "input_size", "center_crop")
+DETECTION = "detection"
 
-#: Metrics of a child run. A failed trial has no metric, and then there is no mean either.
+#: Metrics of a child run, one a category: column of the long table -> prefix. A failed trial has no metric,
+#: and then there is no mean either.
 AUC_PREFIX = "auc/"
 AUC_MEAN = "auc/mean"
+PREFIXES = {"image_auroc": AUC_PREFIX, "pixel_auroc": "pixel_auroc/", "aupro": "aupro/"}
+MEAN = "mean"
 FAILED_TRIALS = "failed_trials"
 FIT_SECONDS = "fit_seconds"
 SCORE_SECONDS = "score_seconds"
+#: Metrics that are totals over the categories.
+TOTALS = (FIT_SECONDS, SCORE_SECONDS, "map_seconds", "backbone_seconds")
 
 #: Tags.
 TAG_KIND = "anomaly_sweep.kind"  # "sweep" | "configuration"
@@ -37,30 +45,44 @@ TAG_BEST_PREFIX = "anomaly_sweep.best."
 SEARCH_IMPORTANCES = "search_importances.json"
 SEARCH_TRIALS = "search_trials.csv"
 
-#: Artifacts. A child carries its per-class rows of the long table, the parent the whole of it.
+#: Artifacts. A child carries its per-class rows of the long table, the parent the whole of it. A localization
+#: run has a folder for each category, with what ``sweep/outputs.py`` keeps.
 PER_CLASS_TABLE = "per_class.json"  # list of rows, keys = TRIAL_COLUMNS
 LONG_TABLE = "trials.parquet"
+#: On the parent, or on a run without one: a row for each trial whose scores were kept. Its lists have one
+#: value a test image (label 1: anomalous), in the order of the category's.
+SCORES_TABLE = "scores.parquet"
+SCORE_COLUMNS = ("fingerprint", "category", "labels", "scores")
 
 #: Columns of the long table, one row a trial. ``image_auroc`` is missing where status is not "ok".
 TRIAL_COLUMNS = (
     "sweep",
     "run_id",
+    "task",  # "detection", or "localization" with the settings that differ from the shipped ones
     "dataset",
     "category",
     "backbone",
     "weights",
-    "input_size",
+    "input_size",  # pixels that images are resized to
+    "center_crop",  # side of the central square cut out of it, missing for all of it
     "layer",
     "pooling",
     "augmentation",
     "pca_mode",
     "estimator",
+    "localizer",
     "image_auroc",
+    "pixel_auroc",  # this and the next for localization only
+    "aupro",
     "n_features",  # columns after the reduction
     "n_train",
     "n_test",
     "fit_seconds",
     "score_seconds",
+    "map_seconds",  # upsampling and smoothing the test maps
+    "backbone_seconds",  # the network on the test images; 0 from the cache
+    "state_bytes",  # of the fitted localizer
+    "device",  # what the seconds of a localizer were measured on
     "status",  # "ok" | "failed"
     "reason",  # why it failed; empty when ok
     "fingerprint",  # identity of the trial: data, weights and every setting that changes its value

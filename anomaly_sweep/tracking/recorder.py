@@ -3,67 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomaly_sweep import __version__
 from anomaly_sweep.config import TrackingConf
-from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.client import Rows, local_artifacts, open_client, retrying, timestamp
+from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.tracking import bulk, names
+from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text, remove
+from anomaly_sweep.tracking.client import open_client, retrying, timestamp
+from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
+from anomaly_sweep.tracking.scores import ImageScores, write_scores
+from anomaly_sweep.tracking.sqlite import sqlite_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-_LIBRARIES = ("torch", "timm", "scikit-learn", "numpy", "hydra-core", "mlflow")
 _PAGE = 1000
-
-
-@cache
-def common_tags() -> dict[str, str]:
-    """Tags of every run: versions and, in a checkout, the git revision."""
-    found = []
-    for library in _LIBRARIES:
-        try:
-            found.append(f"{library}=={version(library)}")
-        except PackageNotFoundError:
-            continue
-    tags = {names.TAG_VERSION: __version__, names.TAG_VERSIONS: ", ".join(found)}
-    here = Path(__file__).parent
-    try:
-        git = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=False
-        )
-        if git.returncode == 0:
-            tags[names.TAG_GIT] = git.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
-    return tags
-
-
-def per_class_note(rows: Rows, headline: str) -> str:
-    """The per-class table as Markdown, which the run's page in the UI draws."""
-    lines = [headline, "", "| category | image AUROC | train | test | note |", "|---|---|---|---|---|"]
-    for row in sorted(rows, key=lambda r: r["category"]):
-        auc = "-" if row["image_auroc"] is None else f"{row['image_auroc']:.4f}"
-        sizes = [str(row[key]) if row[key] is not None else "" for key in ("n_train", "n_test")]
-        reason = str(row["reason"]).replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {row['category']} | {auc} | {sizes[0]} | {sizes[1]} | {reason} |")
-    mean = mean_auc(rows)
-    shown = f"{mean:.4f}" if mean is not None else "- (a mean needs every category)"
-    lines.append(f"| **mean** | **{shown}** | | | |")
-    return "\n".join(lines)
-
-
-def mean_auc(rows: Rows) -> float | None:
-    """Mean AUROC over the categories; None if one of them is missing."""
-    values = [row["image_auroc"] for row in rows]
-    return None if not values or None in values else math.fsum(values) / len(values)
+#: Runs a transaction: a writer that comes between waits some hundredths of a second.
+_BATCH = 200
 
 
 class Recorder:
@@ -81,8 +44,11 @@ class Recorder:
 
     def __init__(self, tracking: TrackingConf) -> None:
         self.tracking = tracking
-        self.client, self.experiment = open_client(tracking)
+        self.client, experiment = open_client(tracking)
+        self.experiment = str(experiment.experiment_id)
+        self._location = str(experiment.artifact_location)
         self._uris: dict[str, str] = {}  # run id -> where its artifacts are
+        self._half_written: list[str] = []  # runs to take back once the store answers
 
     def start_sweep(self, name: str, identity: str, note: str, *, resume: bool) -> str:
         """The sweep's parent run: the latest one of the same identity when resuming, else a new one."""
@@ -120,68 +86,96 @@ class Recorder:
 
     def drop_unfinished(self, parent: str) -> None:
         """Take back child runs that a killed process had begun to write."""
-        for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"):
-            if run.info.status == "RUNNING":
-                self.drop(str(run.info.run_id))
+        for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}' and attributes.status = 'RUNNING'"):
+            self.drop(str(run.info.run_id))
 
     def drop(self, run_id: str) -> None:
         """Take back a run that is being replaced (MLflow keeps it as deleted)."""
         retrying(lambda: self.client.delete_run(run_id), self.tracking.uri)
 
-    def record_configuration(
-        self,
-        *,
-        labels: Mapping[str, str],
-        context: Mapping[str, str],
-        rows: Rows,
-        fingerprint: str,
-        sweep: str,
-        parent: str | None,
-        config: Mapping[str, Any],
-        warning: str | None,
-    ) -> str:
-        """Write one configuration as one run. It is ended last: one left running was never finished.
+    def record(self, runs: Iterable[ConfigurationRun]) -> Iterator[tuple[int, str]]:
+        """Write configurations, each as one run, yielding (position, run id) of each as soon as it is final.
 
-        Parameters
-        ----------
-        rows : list of dict
-            One per category, keys as ``names.TRIAL_COLUMNS`` (``run_id`` is filled in here).
+        In a local database many are written in one transaction, and seen by others only when they are whole.
+        """
+        self._drop_half_written()
+        waiting = enumerate(runs)
+        while batch := dict(islice(waiting, _BATCH)):
+            for run in batch.values():
+                if run.replaces is not None:
+                    self.drop(run.replaces)
+            whole = self._record_whole(batch)
+            yield from whole.items()
+            for position, run in batch.items():
+                if position not in whole:
+                    yield position, self.record_configuration(run)
+
+    def _record_whole(self, batch: Mapping[int, ConfigurationRun]) -> dict[int, str]:
+        """Write those that one transaction can take; their run ids.
+
+        Their artifacts are on disk before. A process killed just between leaves some that no run has.
+        """
+        path, artifacts = sqlite_path(self.tracking.uri), local_artifacts(self._location)
+        if path is None or artifacts is None or any(sign in self._location for sign in "?#"):
+            return {}
+        if not retrying(lambda: bulk.is_known(path), self.tracking.uri):
+            return {}
+        finished = {position: self._finished(run) for position, run in batch.items()}
+        finished = {position: run for position, run in finished.items() if run.is_ordinary}
+        try:
+            for position, run in finished.items():
+                self._log_artifacts(run.run_id, batch[position])
+            runs = list(finished.values())
+            if retrying(lambda: bulk.write(path, self.experiment, runs), self.tracking.uri):
+                return {position: run.run_id for position, run in finished.items()}
+        except TrackingError:
+            remove(artifacts / run.run_id for run in finished.values())
+            raise
+        remove(artifacts / run.run_id for run in finished.values())
+        return {}
+
+    def _finished(self, run: ConfigurationRun) -> bulk.FinishedRun:
+        run_id = uuid.uuid4().hex
+        uri = f"{self._location.rstrip('/')}/{run_id}/artifacts"
+        self._uris[run_id] = uri
+        return bulk.FinishedRun(
+            run_id, run.name, run.status, uri, timestamp(), run.tags, run.params, run.metrics
+        )
+
+    def record_configuration(self, run: ConfigurationRun) -> str:
+        """Write one configuration by MLflow's public calls. It is ended last: one left running is not whole.
+
+        If that fails it is taken back, at once or when ``record`` is called again.
         """
         from mlflow.entities import Metric, Param
 
-        headline = " · ".join(labels[group] for group in names.GROUPS)
-        note = per_class_note(rows, headline if warning is None else f"{headline}\n\n**{warning}**")
-        tags = {
-            **common_tags(),
-            names.TAG_KIND: names.KIND_CONFIGURATION,
-            names.TAG_FINGERPRINT: fingerprint,
-            names.TAG_SWEEP: sweep,
-            names.TAG_NOTE: note,
-        }
-        if warning is not None:
-            tags[names.TAG_WARNING] = warning
-        if parent is not None:
-            tags[names.TAG_PARENT] = parent
-        run_id = self._create(headline, tags)
-        for row in rows:
-            row["run_id"] = run_id
-        now = timestamp()
-        values = {
-            names.AUC_PREFIX + r["category"]: r["image_auroc"] for r in rows if r["image_auroc"] is not None
-        }
-        mean = mean_auc(rows)
-        if mean is not None:
-            values[names.AUC_MEAN] = mean
-        values[names.FAILED_TRIALS] = sum(row["status"] != names.STATUS_OK for row in rows)
-        for total in (names.FIT_SECONDS, names.SCORE_SECONDS):
-            values[total] = math.fsum(row[total] or 0.0 for row in rows)
-        metrics = [Metric(key, float(value), now, 0) for key, value in values.items()]
-        params = [Param(key, value) for key, value in {**labels, **context}.items()]
-        self.log_json(run_id, names.PER_CLASS_TABLE, rows)
-        self.log_json(run_id, "config.json", config)
-        retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
-        self.finish(run_id, failed=mean is None)
+        run_id = self._create(run.name, run.tags)
+        try:
+            now = timestamp()
+            metrics = [Metric(key, value, now, 0) for key, value in run.metrics.items()]
+            params = [Param(key, value) for key, value in run.params.items()]
+            self._log_artifacts(run_id, run)
+            retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
+            self.finish(run_id, failed=run.status == "FAILED")
+        except TrackingError:
+            self._half_written.append(run_id)
+            with suppress(TrackingError):
+                self._drop_half_written()
+            raise
         return run_id
+
+    def _drop_half_written(self) -> None:
+        while self._half_written:
+            self.drop(self._half_written[-1])
+            self._half_written.pop()
+
+    def _log_artifacts(self, run_id: str, run: ConfigurationRun) -> None:
+        for row in run.rows:
+            row["run_id"] = run_id
+        self.log_json(run_id, names.PER_CLASS_TABLE, run.rows)
+        self.log_json(run_id, "config.json", run.config)
+        for name, path in run.files.items():
+            self._log_file(run_id, name, path)
 
     def log_long_table(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """The sweep's long table as Parquet on its parent run."""
@@ -193,15 +187,29 @@ class Recorder:
             frame.to_parquet(path, index=False)
             retrying(lambda: self.client.log_artifact(run_id, str(path)), self.tracking.uri)
 
+    def log_scores(self, run_id: str, trials: Sequence[ImageScores]) -> None:
+        """The trials' scores of each test image as Parquet: on the parent run, or on a run without one."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / names.SCORES_TABLE
+            write_scores(path, trials)
+            retrying(lambda: self.client.log_artifact(run_id, str(path)), self.tracking.uri)
+
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """A JSON artifact."""
         folder = local_artifacts(self._artifact_uri(run_id))
-        text = json.dumps(content, indent=1)
-        if folder is not None:  # a file is a file: MLflow's copy of a temporary one costs ten times more
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-            return
-        retrying(lambda: self.client.log_text(run_id, text, name), self.tracking.uri)
+        if folder is not None:
+            put_text(folder, name, as_json(content))
+        else:
+            retrying(lambda: self.client.log_text(run_id, as_json(content), name), self.tracking.uri)
+
+    def _log_file(self, run_id: str, name: str, path: Path) -> None:
+        """A file as the artifact ``name``, whose last part is the file's own name."""
+        folder = local_artifacts(self._artifact_uri(run_id))
+        if folder is not None:
+            put_file(folder, name, path)
+        else:
+            place = name.rpartition("/")[0] or None
+            retrying(lambda: self.client.log_artifact(run_id, str(path), place), self.tracking.uri)
 
     def rows_of(self, parent: str) -> Rows:
         """The per-class rows of a sweep's child runs, read back."""

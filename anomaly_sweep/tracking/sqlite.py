@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -17,8 +19,11 @@ _BUSY_SECONDS = 30.0
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite URI, else None."""
-    return Path(uri.removeprefix(_PREFIX)) if uri.startswith(_PREFIX) else None
+    """The file of a SQLite URI, else None (also for a database in memory, or one with options)."""
+    name = uri.removeprefix(_PREFIX)
+    return (
+        Path(name) if uri.startswith(_PREFIX) and name not in ("", ":memory:") and "?" not in name else None
+    )
 
 
 def prepare(path: Path) -> None:
@@ -58,9 +63,33 @@ def _make(path: Path) -> None:
     making = path.with_name(f"{path.name}.new-{uuid.uuid4().hex}")
     whole = making.with_name(f"{making.name}-whole")
     try:
-        MlflowClient(f"{_PREFIX}{making}").search_experiments(max_results=1)
+        with _unsynced(making):
+            MlflowClient(f"{_PREFIX}{making}").search_experiments(max_results=1)
         shutil.copyfile(making, whole)  # MLflow may keep its own open
+        with whole.open("rb+") as file:
+            os.fsync(file.fileno())
         whole.replace(path)
     finally:
         for left in (making, whole):
             left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _unsynced(making: Path) -> Iterator[None]:
+    """Let nothing wait for the disk in a file that is thrown away unless it becomes whole.
+
+    MLflow's migrations commit some hundred times; on a busy disk that is most of their time.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        if any(name.endswith(making.name) for *_, name in connection.execute("PRAGMA database_list")):
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = MEMORY")
+
+    event.listen(Engine, "connect", on_connect)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", on_connect)

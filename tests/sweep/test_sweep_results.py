@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import threading
 from pathlib import Path
@@ -66,3 +67,26 @@ def test_the_file_is_in_wal_mode(tmp_path: Path) -> None:
     ResultStore(tmp_path / "results.sqlite")
     with sqlite3.connect(tmp_path / "results.sqlite") as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_scores_are_kept_beside_the_results_and_go_with_them(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results.sqlite")
+    scored = [
+        dataclasses.replace(result(f"{i:04}"), scores=bytes([i % 256] * 8), labels=b"\1") for i in range(1200)
+    ]
+    store.put([*scored, result("bare")])
+    assert store.scores([one.fingerprint for one in scored[::-1]] + ["bare", "none"]) == {
+        one.fingerprint: (one.scores, one.labels) for one in scored
+    }
+    assert store.get(["0007"])["0007"].scores is None
+    store.put([TrialResult.failed("0001", "why"), dataclasses.replace(scored[2], scores=b"later678")])
+    assert store.scores(["0001", "0002"]) == {"0002": (b"later678", b"\1")}
+
+
+def test_a_store_of_an_earlier_version_has_no_scores(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    ResultStore(path).put([result("a")])
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE per_image")
+    store = ResultStore(path)
+    assert store.get(["a"])["a"].ok and store.scores(["a"]) == {}

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
+import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from tracking_cases import conf, configuration_run, public_calls, record, row, store
 
-from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking import client as client_module
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking import sqlite as sqlite_module
-from anomaly_sweep.tracking.recorder import Recorder, mean_auc, per_class_note
+from anomaly_sweep.tracking.content import mean_auc, per_class_note
+from anomaly_sweep.tracking.recorder import Recorder
 from anomaly_sweep.tracking.view import VIEW_TAG, runs_page
-
-
-def conf(folder: Path, **changes: Any) -> TrackingConf:
-    return TrackingConf(
-        **{"uri": f"sqlite:///{folder}/mlflow.db", "artifacts": str(folder / "artifacts"), **changes}
-    )
-
-
-def row(category: str, auc: float | None, reason: str = "") -> dict[str, Any]:
-    blank = dict.fromkeys(names.TRIAL_COLUMNS)
-    status = names.STATUS_OK if auc is not None else names.STATUS_FAILED
-    return {
-        **blank,
-        "category": category,
-        "image_auroc": auc,
-        "n_train": 3,
-        "n_test": 5,
-        "status": status,
-        "reason": reason,
-        "run_id": "",
-    }
-
-
-def record(recorder: Recorder, rows: list[dict[str, Any]], **changes: Any) -> str:
-    given: dict[str, Any] = {
-        "labels": dict.fromkeys(names.GROUPS, "x"),
-        "context": {"dataset": "d", "weights": "w", "input_size": "64"},
-        "rows": rows,
-        "fingerprint": "f1",
-        "sweep": "s",
-        "parent": None,
-        "config": {"k": 1},
-        "warning": None,
-    }
-    return recorder.record_configuration(**{**given, **changes})
 
 
 def test_the_mean_needs_every_category() -> None:
@@ -69,7 +38,7 @@ def test_the_note_is_a_table_that_markdown_cannot_break() -> None:
 
 
 def test_recorded_runs_are_found_by_fingerprint(tmp_path: Path) -> None:
-    recorder = Recorder(conf(tmp_path))
+    recorder = Recorder(store(tmp_path))
     parent = recorder.start_sweep("s", "id", "note", resume=True)
     run = record(recorder, [row("a", 0.5)], parent=parent)
     failed = record(recorder, [row("a", None, "why")], parent=parent, fingerprint="f2")
@@ -81,7 +50,7 @@ def test_recorded_runs_are_found_by_fingerprint(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_taken_back(tmp_path: Path) -> None:
-    recorder = Recorder(conf(tmp_path))
+    recorder = Recorder(store(tmp_path))
     parent = recorder.start_sweep("s", "id", "note", resume=True)
     whole = record(recorder, [row("a", 0.5)], parent=parent)
     half = recorder.client.create_run(
@@ -89,13 +58,55 @@ def test_what_a_killed_process_left_is_taken_back(tmp_path: Path) -> None:
     )
     assert set(recorder.recorded(parent)) == {"f1"}
     recorder.drop_unfinished(parent)
-    client = MlflowClient(conf(tmp_path).uri)
+    client = MlflowClient(store(tmp_path).uri)
     assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
     assert client.get_run(whole).info.lifecycle_stage == "active"
 
 
+@pytest.mark.parametrize("answers", [True, False], ids=["at once", "when the store answers again"])
+@pytest.mark.parametrize("call", ["log_batch", "set_terminated"])
+def test_a_run_that_cannot_be_written_whole_is_taken_back(
+    answers: bool, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(store(tmp_path))
+    client = MlflowClient(recorder.tracking.uri)
+    parent = recorder.start_sweep("s", "id", "note", resume=True)
+    terminate = MlflowClient.set_terminated
+
+    def refused(*given: object, **_: object) -> None:
+        if call == "set_terminated":  # it is done, but the answer is lost
+            terminate(client, *given)
+        raise MlflowException("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder.client, call, refused)
+        if not answers:
+            patched.setattr(recorder.client, "delete_run", refused)
+        with public_calls(), pytest.raises(TrackingError, match=r"mlflow\.db cannot be used \(no\)"):
+            record(recorder, [row("a", 0.5)], parent=parent)
+    assert len(client.search_runs([recorder.experiment])) == (1 if answers else 2)
+    run_id = record(recorder, [row("a", 0.5)], parent=parent)
+    assert {run.info.run_id for run in client.search_runs([recorder.experiment])} == {parent, run_id}
+
+
+def test_artifacts_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    recorder = Recorder(store(tmp_path))
+    (tmp_path / "artifacts").write_text("in the way")
+    with pytest.raises(TrackingError, match=r"artifacts cannot be written.*tracking\.artifacts"):
+        record(recorder, [row("a", 0.5)])
+    with public_calls(), pytest.raises(TrackingError, match="artifacts cannot be written"):
+        record(recorder, [row("a", 0.5)])
+    assert not recorder.client.search_runs([recorder.experiment])
+
+
+def test_a_tag_fits_every_database(tmp_path: Path) -> None:
+    run = configuration_run([row("a", None, "why " * 3000)], labels={"backbone": "b" * 300})
+    assert len(run.tags[names.TAG_NOTE]) == 8000
+    assert len(run.name) == 250
+
+
 def test_a_sweep_is_resumed_by_identity(tmp_path: Path) -> None:
-    recorder = Recorder(conf(tmp_path))
+    recorder = Recorder(store(tmp_path))
     first = recorder.start_sweep("one", "id", "", resume=True)
     recorder.finish(first, failed=True)
     assert recorder.start_sweep("two", "id", "", resume=True) == first
@@ -105,7 +116,7 @@ def test_a_sweep_is_resumed_by_identity(tmp_path: Path) -> None:
 
 
 def test_the_long_table_is_parquet_on_the_parent(tmp_path: Path) -> None:
-    recorder = Recorder(conf(tmp_path))
+    recorder = Recorder(store(tmp_path))
     parent = recorder.start_sweep("s", "id", "", resume=True)
     recorder.log_long_table(parent, [row("a", 0.5), row("b", None, "why")])
     path = tmp_path / "artifacts" / parent / "artifacts" / names.LONG_TABLE
@@ -146,6 +157,55 @@ def test_a_server_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Recorder(conf(tmp_path, uri="http://127.0.0.1:9"))
 
 
+def test_a_server_is_given_up_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow tries seven times with doubling waits, by itself; that must not happen six times over."""
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    tried: list[int] = []
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.2)
+
+    def hang_up() -> None:
+        while not done.is_set():
+            with suppress(TimeoutError):
+                connection, _ = server.accept()
+                tried.append(1)
+                connection.close()
+
+    done = threading.Event()
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    try:
+        with pytest.raises(TrackingError, match="127"):
+            Recorder(conf(tmp_path, uri=f"http://127.0.0.1:{server.getsockname()[1]}"))
+    finally:
+        done.set()
+        thread.join()
+        server.close()
+    assert len(tried) == 4
+
+
+def test_an_experiment_that_another_process_makes_in_this_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Recorder(store(tmp_path))
+    look = MlflowClient.get_experiment_by_name
+    looks: list[str] = []
+
+    def not_at_first(self: MlflowClient, name: str) -> object:
+        looks.append(name)
+        return look(self, name) if len(looks) > 1 else None
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", not_at_first)
+    assert Recorder(store(tmp_path)).experiment == there.experiment
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "sqlite:///x.db?timeout=5", "http://x"])
+def test_what_is_no_plain_sqlite_file(uri: str) -> None:
+    assert sqlite_module.sqlite_path(uri) is None
+
+
 def test_a_busy_store_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
     calls: list[int] = []
@@ -162,10 +222,10 @@ def test_a_busy_store_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_deleted_experiment_is_told(tmp_path: Path) -> None:
-    recorder = Recorder(conf(tmp_path))
+    recorder = Recorder(store(tmp_path))
     recorder.client.delete_experiment(recorder.experiment)
     with pytest.raises(TrackingError, match="restore"):
-        Recorder(conf(tmp_path))
+        Recorder(store(tmp_path))
 
 
 def test_a_new_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

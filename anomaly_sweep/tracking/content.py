@@ -1,0 +1,164 @@
+"""What a configuration's run holds: its tags, params and metrics, from its per-class rows."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from anomaly_sweep import __version__
+from anomaly_sweep.tracking import names
+
+Rows = list[dict[str, Any]]
+
+_LIBRARIES = ("torch", "timm", "scikit-learn", "numpy", "hydra-core", "mlflow")
+#: What MLflow's columns hold. SQLite does not mind more, other databases do.
+_NAME_LENGTH = 250
+_TAG_LENGTH = 8000
+
+#: Metric columns of a run's per-class table -> their headings.
+_SHOWN = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+
+
+@dataclass(frozen=True)
+class ConfigurationRun:
+    """All there is to record of one configuration.
+
+    Parameters
+    ----------
+    labels, context : mapping of str to str
+        The params: the configuration's choices, then what they were applied to.
+    rows : list of dict
+        One per category, keys as ``names.TRIAL_COLUMNS``. Whoever records it fills in ``run_id``.
+    fingerprint : str
+        Identity of the configuration.
+    sweep : str
+    parent : str or None
+        Run id of the sweep.
+    config : mapping
+        The whole configuration.
+    warning : str or None
+    files : mapping of str to Path
+        Further artifacts: path in the run -> local file.
+    replaces : str or None
+        Run id of an earlier record of the same configuration, which is taken back.
+    """
+
+    labels: Mapping[str, str]
+    context: Mapping[str, str]
+    rows: Rows
+    fingerprint: str
+    sweep: str
+    parent: str | None
+    config: Mapping[str, Any]
+    warning: str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    replaces: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The choices in one line."""
+        return " · ".join(self.labels.values())[:_NAME_LENGTH]
+
+    @property
+    def status(self) -> str:
+        """``FAILED`` unless there is a mean."""
+        return "FAILED" if mean_auc(self.rows) is None else "FINISHED"
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The choices and what they were applied to."""
+        return {**self.labels, **self.context}
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Tags, the per-class table as Markdown among them."""
+        headline = self.name if self.warning is None else f"{self.name}\n\n**{self.warning}**"
+        tags = {
+            **common_tags(),
+            names.TAG_KIND: names.KIND_CONFIGURATION,
+            names.TAG_FINGERPRINT: self.fingerprint,
+            names.TAG_SWEEP: self.sweep,
+            names.TAG_NOTE: per_class_note(self.rows, headline)[:_TAG_LENGTH],
+        }
+        if self.warning is not None:
+            tags[names.TAG_WARNING] = self.warning
+        if self.parent is not None:
+            tags[names.TAG_PARENT] = self.parent
+        return tags
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Values a category and means, the number of failed trials, seconds in all."""
+        values: dict[str, float] = {}
+        for column, prefix in names.PREFIXES.items():
+            values |= {
+                prefix + row["category"]: float(row[column]) for row in self.rows if row[column] is not None
+            }
+            mean = mean_of(self.rows, column)
+            if mean is not None:
+                values[prefix + names.MEAN] = mean
+        values[names.FAILED_TRIALS] = float(sum(row["status"] != names.STATUS_OK for row in self.rows))
+        for total in names.TOTALS:
+            always = total in (names.FIT_SECONDS, names.SCORE_SECONDS)
+            if always or any(row[total] is not None for row in self.rows):
+                values[total] = math.fsum(row[total] or 0.0 for row in self.rows)
+        return values
+
+
+@cache
+def common_tags() -> dict[str, str]:
+    """Tags of every run: versions and, in a checkout, the git revision."""
+    found = []
+    for library in _LIBRARIES:
+        try:
+            found.append(f"{library}=={version(library)}")
+        except PackageNotFoundError:
+            continue
+    tags = {names.TAG_VERSION: __version__, names.TAG_VERSIONS: ", ".join(found)}
+    here = Path(__file__).parent
+    try:
+        git = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=False
+        )
+        if git.returncode == 0:
+            tags[names.TAG_GIT] = git.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return tags
+
+
+def per_class_note(rows: Rows, headline: str) -> str:
+    """The per-class table as Markdown, which the run's page in the UI draws."""
+    shown = {c: t for c, t in _SHOWN.items() if c == "image_auroc" or any(r[c] is not None for r in rows)}
+    head = ["category", *shown.values(), "train", "test", "note"]
+    lines = [headline, "", _line(head), _line(["---"] * len(head))]
+    for row in sorted(rows, key=lambda r: r["category"]):
+        figures = ["-" if row[column] is None else f"{row[column]:.4f}" for column in shown]
+        sizes = [str(row[key]) if row[key] is not None else "" for key in ("n_train", "n_test")]
+        reason = str(row["reason"]).replace("|", "\\|").replace("\n", " ")
+        lines.append(_line([row["category"], *figures, *sizes, reason]))
+    means = [mean_of(rows, column) for column in shown]
+    bold = ["**-** (a mean needs every category)" if m is None else f"**{m:.4f}**" for m in means]
+    lines.append(_line(["**mean**", *bold, "", "", ""]))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def mean_of(rows: Rows, column: str) -> float | None:
+    """Mean of a column over the categories; None if one of them is missing."""
+    values = [row[column] for row in rows]
+    return None if not values or None in values else math.fsum(values) / len(values)
+
+
+def mean_auc(rows: Rows) -> float | None:
+    """Mean image AUROC over the categories; None if one of them is missing."""
+    return mean_of(rows, "image_auroc")
