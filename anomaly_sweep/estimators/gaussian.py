@@ -48,13 +48,15 @@ class MultivariateGaussian:
         """
         from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf
 
+        n, d = X.shape
+        if self.shrinkage == "empirical" and n <= d:  # however large rounding makes the last pivot
+            raise singular(self.shrinkage, n, d)
         model = {"ledoit_wolf": LedoitWolf, "oas": OAS, "empirical": EmpiricalCovariance}[self.shrinkage]
         with warnings.catch_warnings():
             # scikit-learn warns of one row; the spectrum has refused that already.
             warnings.simplefilter("ignore", UserWarning)
             fitted = model(store_precision=False).fit(X)
         self.mean_: NDArray[np.float64] = fitted.location_
-        n, d = X.shape
         covariance = fitted.covariance_
         if self.shrinkage == "oas" and fitted.shrinkage_ < 0:
             # Equal variances in all directions: OAS divides by a difference that is 0 but for rounding.
