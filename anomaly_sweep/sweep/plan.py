@@ -24,6 +24,7 @@ from anomaly_sweep.sweep.trial import (
     settings_fingerprint,
     trial_of,
 )
+from anomaly_sweep.tracking.names import METRIC_NAME
 
 
 @dataclass
@@ -239,6 +240,11 @@ def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
     found: dict[str, Category | str] = {}
     for name in conf.categories or there:
         try:
+            if not METRIC_NAME.fullmatch(name):
+                raise DatasetError(
+                    f"{root / name}: MLflow takes no metric of that name; rename the folder, using letters, "
+                    "digits, spaces and _ - . only"
+                )
             found[name] = read_category(root, name, dataset=conf.name)
         except AnomalySweepError as error:
             found[name] = str(error)

@@ -6,6 +6,8 @@ names only.
 
 from __future__ import annotations
 
+import re
+
 #: Params of a child run: its group choices (six for detection, two for localization), then what they were
 #: applied to.
 GROUPS = ("backbone", "layer", "pooling", "augmentation", "pca_mode", "estimator")
@@ -20,6 +22,8 @@ AUC_MEAN = "auc/mean"
 PREFIXES = {"image_auroc": AUC_PREFIX, "pixel_auroc": "pixel_auroc/", "aupro": "aupro/"}
 MEAN = "mean"
 FAILED_TRIALS = "failed_trials"
+#: What a category's name may be, for its metrics.
+METRIC_NAME = re.compile(r"[\w.\- ]+")
 FIT_SECONDS = "fit_seconds"
 SCORE_SECONDS = "score_seconds"
 #: Metrics that are totals over the categories.

@@ -126,3 +126,14 @@ def test_all_is_every_level(tiny_dataset: Path, tmp_path: Path) -> None:
     named = configuration(tiny_dataset, layer=LayerConf(name="x", levels=list(LEVELS)))
     every = configuration(tiny_dataset, layer=LayerConf(name="all", levels=["all"]))
     assert plan([named], tmp_path).fingerprints == plan([every], tmp_path).fingerprints
+
+
+def test_a_category_that_mlflow_cannot_name(tiny_dataset: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for name, there in (("washer", "washer"), ("nut (M4)", "linen"), ("nut M4", "linen")):
+        shutil.copytree(tiny_dataset / there, root / name)
+    dataset = DatasetConf(name="tiny", root=str(root), input_size=64)
+    made = plan([configuration(root, dataset=dataset)], tmp_path)
+    (failed,) = made.failed.values()
+    assert "nut (M4): MLflow takes no metric of that name; rename the folder" in failed.reason
+    assert sorted(made.cells[0]) == ["nut (M4)", "nut M4", "washer"]
