@@ -14,7 +14,7 @@ from multirun_analysis.measured import METRICS, Measured, measure
 from multirun_analysis.published import ridge_table1
 from multirun_analysis.stats import Floats, bootstrap, signed_rank_p
 from multirun_analysis.table import Cell
-from multirun_analysis.verdicts import Claim, Statement, judge, pair_p, verdict, without
+from multirun_analysis.verdicts import Claim, Statement, decide, judge, pair_p, without
 from multirun_analysis.wording import LOCALIZERS, localizer_name
 
 RIDGE = "ridge"
@@ -96,21 +96,8 @@ def _faster(study: LocalizationStudy, measured: Measured, other: str) -> Claim:
         ),
     )
     interval = bootstrap(values, lambda m: m[..., 1] / m[..., 0])
-    decided, why = verdict(interval, said.bound, above=True, categories=len(values))
-    return Claim(
-        said.name,
-        said.text,
-        said.published,
-        said.setting,
-        interval,
-        said.bound,
-        said.above,
-        len(values),
-        decided,
-        why,
-        signed_rank_p(np.log(values[:, 1] / values[:, 0])),
-        unit=TIMES,
-    )
+    p = signed_rank_p(np.log(values[:, 1] / values[:, 0]))
+    return decide(said, interval, len(values), p, unit=TIMES)
 
 
 def _labels(study: LocalizationStudy, other: str) -> tuple[str, str] | str:

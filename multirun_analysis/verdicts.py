@@ -114,8 +114,19 @@ def check(
 
 def judge(said: Statement, values: Floats, figure: Callable[[Floats], Floats], p: float) -> Claim:
     """The verdict on values of shape (categories, choices)."""
-    interval = bootstrap(POINTS * values, figure)
-    decided, why = verdict(interval, said.bound, above=said.above, categories=len(values))
+    return decide(said, bootstrap(POINTS * values, figure), len(values), p, friedman_p(values))
+
+
+def decide(
+    said: Statement,
+    interval: Interval,
+    categories: int,
+    p: float,
+    friedman: float = float("nan"),
+    unit: str = "points",
+) -> Claim:
+    """The verdict on a figure with its interval over categories."""
+    decided, why = verdict(interval, said.bound, above=said.above, categories=categories)
     return Claim(
         said.name,
         said.text,
@@ -124,11 +135,12 @@ def judge(said: Statement, values: Floats, figure: Callable[[Floats], Floats], p
         interval,
         said.bound,
         said.above,
-        len(values),
+        categories,
         decided,
         why,
         p,
-        friedman_p(values),
+        friedman,
+        unit,
     )
 
 

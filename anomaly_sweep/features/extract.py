@@ -118,15 +118,15 @@ def extract(
     for loaded in in_order(load, records, decoders):
         waiting.extend(loaded)
         while len(waiting) >= batch_size:
-            batch_size = _forward_or_halve(forward, waiting, batch_size)
+            batch_size = forward_or_halve(forward, waiting, batch_size)
     while waiting:
-        batch_size = _forward_or_halve(forward, waiting, min(batch_size, len(waiting)))
+        batch_size = forward_or_halve(forward, waiting, min(batch_size, len(waiting)))
     return {
         level: {name: np.concatenate(parts) for name, parts in pools.items()} for level, pools in rows.items()
     }
 
 
-def _forward_or_halve(
+def forward_or_halve(
     forward: Callable[[list[NDArray[np.uint8]]], None], waiting: list[NDArray[np.uint8]], batch_size: int
 ) -> int:
     """Take one batch off the queue; on out-of-memory leave it there and return half the size."""

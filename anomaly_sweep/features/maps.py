@@ -15,7 +15,7 @@ from torch import Tensor
 from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.cache import FeatureCache
-from anomaly_sweep.features.extract import in_order, normalised
+from anomaly_sweep.features.extract import forward_or_halve, in_order, normalised
 from anomaly_sweep.features.images import load_square
 from anomaly_sweep.features.networks import network_of
 from anomaly_sweep.features.shards import Shard
@@ -146,32 +146,20 @@ class MapStream:
         for image in in_order(load, records, self.decoders):
             waiting.append(image)
             while len(waiting) >= self.batch_size:
-                yield from self._forward_or_halve(network, waiting, levels)
+                yield from self._forward(network, waiting, levels)
         while waiting:
-            yield from self._forward_or_halve(network, waiting, levels)
+            yield from self._forward(network, waiting, levels)
 
-    def _forward_or_halve(
-        self, network: Network, waiting: list[Any], levels: Sequence[str]
-    ) -> Iterator[MapBatch]:
+    def _forward(self, network: Network, waiting: list[Any], levels: Sequence[str]) -> Iterator[MapBatch]:
         """One batch off the queue; on out-of-memory it stays there and the batch size is halved."""
+        made: list[MapBatch] = []
         size = min(self.batch_size, len(waiting))
-        try:
-            batch = forward(network, waiting[:size], levels)
-        except torch.OutOfMemoryError as error:
-            if size == 1:
-                raise AnomalySweepError(
-                    "the device has not enough memory for one image; use a smaller dataset.input_size, "
-                    "free memory, or use runtime.device=cpu"
-                ) from error
-            batch = None
-        if batch is None:  # outside the handler: the error's traceback held the batch's tensors
-            self.batch_size = max(1, size // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            return
-        del waiting[:size]
-        self.on_image(size)
-        yield batch
+        left = forward_or_halve(lambda images: made.append(forward(network, images, levels)), waiting, size)
+        if left < size:
+            self.batch_size = left
+        for batch in made:
+            self.on_image(len(batch))
+            yield batch
 
 
 def forward(network: Network, images: Sequence[Any], levels: Sequence[str]) -> MapBatch:

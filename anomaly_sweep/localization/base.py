@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+
+from anomaly_sweep.errors import EstimatorError
 
 #: Level -> feature maps (b, c, h, w), float32, all on one device.
 Maps = Mapping[str, Tensor]
@@ -70,3 +72,24 @@ class Localizer(Protocol):
     def state_bytes(self) -> int:
         """Bytes of the fitted state that scoring uses."""
         ...
+
+
+def shapes_of(maps: Maps, levels: Sequence[str], known: Shapes | None) -> dict[str, tuple[int, int, int]]:
+    """Channels, height and width of the levels' maps.
+
+    Raises
+    ------
+    EstimatorError
+        If a level is missing, or a shape is not the one that is known from before.
+    """
+    for level in levels:
+        if level not in maps:
+            raise EstimatorError(f"the feature maps lack {level}; they have {', '.join(maps)}")
+    shapes = {level: (maps[level].shape[1], *maps[level].shape[2:]) for level in levels}
+    for level, shape in shapes.items():
+        if known is not None and shape != known[level]:
+            raise EstimatorError(
+                f"feature maps of {level} are {'x'.join(map(str, shape))}, those of the first training "
+                f"images {'x'.join(map(str, known[level]))}: all images must have one size"
+            )
+    return shapes

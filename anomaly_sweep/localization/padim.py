@@ -15,7 +15,7 @@ from torch import Tensor
 
 from anomaly_sweep.config import in_range, one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.localization.base import Maps, Scored, Shapes
+from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
 from anomaly_sweep.localization.padim_factors import (
     Factors,
     count_numbers,
@@ -108,10 +108,9 @@ class Padim:
         EstimatorError
             If a level is missing, or the maps are of other shapes than those before.
         """
-        shapes = self._shapes(maps)
+        shapes = shapes_of(maps, self._levels, self._known)
         if self._layout is None:
             self._layout = self._plan(shapes)
-        self._check(shapes)
         self._held.append([part.take(maps) for part in self._layout.parts])
 
     @torch.no_grad()
@@ -152,7 +151,7 @@ class Padim:
         """
         if self._layout is None or not self._factors:
             raise EstimatorError("PaDiM scores after partial_fit and finish")
-        self._check(self._shapes(maps))
+        shapes_of(maps, self._levels, self._known)
         layout = self._layout
         taken = [part.take(maps) for part in layout.parts]
         b = taken[0].shape[1]
@@ -165,20 +164,9 @@ class Padim:
             raise EstimatorError("PaDiM's distances are not finite: the feature maps hold NaN or infinity")
         return Scored(unnest(found, [part.modelled for part in layout.parts] + [layout.finest]))
 
-    def _shapes(self, maps: Maps) -> dict[str, tuple[int, int, int]]:
-        for level in self._levels:
-            if level not in maps:
-                raise EstimatorError(f"the feature maps lack {level}; they have {', '.join(maps)}")
-        return {level: (maps[level].shape[1], *maps[level].shape[2:]) for level in self._levels}
-
-    def _check(self, shapes: Shapes) -> None:
-        assert self._layout is not None
-        for level, known in self._layout.shapes.items():
-            if shapes[level] != known:
-                raise EstimatorError(
-                    f"feature maps of {level} are {'x'.join(map(str, shapes[level]))}, those of the first "
-                    f"training images {'x'.join(map(str, known))}: all images must have one size"
-                )
+    @property
+    def _known(self) -> Shapes | None:
+        return None if self._layout is None else self._layout.shapes
 
     def _plan(self, shapes: Shapes) -> Layout:
         mine = {level: shapes[level] for level in self._levels}

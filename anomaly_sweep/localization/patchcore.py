@@ -15,12 +15,12 @@ from torch import Tensor
 
 from anomaly_sweep.config import in_range, one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.localization.base import Maps, Scored, Shapes
+from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
 from anomaly_sweep.localization.coreset import AVERAGED, FARTHEST, STARTS
 from anomaly_sweep.localization.patch_fit import Selection, TrainingPatches, centered, fit_bytes
 from anomaly_sweep.localization.patch_memory import refuse_too_much
 from anomaly_sweep.localization.patch_search import Bank
-from anomaly_sweep.localization.patches import OFFICIAL, PAPER, VARIANTS, Patches, shapes_of
+from anomaly_sweep.localization.patches import OFFICIAL, PAPER, VARIANTS, Patches
 
 AUTO = "auto"
 NONE = "none"

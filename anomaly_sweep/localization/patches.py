@@ -17,7 +17,6 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.localization.base import Maps, Shapes
 from anomaly_sweep.localization.maps import rendering
 
@@ -79,27 +78,6 @@ def neighborhood_kernel(part: Part, index: int, n_levels: int, variant: str, siz
     kernel = np.zeros((width, values // groups))
     kernel[whole.row, whole.col % (values // groups)] = whole.data
     return torch.from_numpy(kernel).float().view(width, part.channels // groups, size, size)
-
-
-def shapes_of(maps: Maps, levels: Sequence[str], known: Shapes | None) -> dict[str, tuple[int, int, int]]:
-    """Channels, height and width of the levels' maps.
-
-    Raises
-    ------
-    EstimatorError
-        If a level is missing, or a shape is not the one that is known from before.
-    """
-    for level in levels:
-        if level not in maps:
-            raise EstimatorError(f"the feature maps lack {level}; they have {', '.join(maps)}")
-    shapes = {level: (maps[level].shape[1], *maps[level].shape[2:]) for level in levels}
-    for level, shape in shapes.items():
-        if known is not None and shape != known[level]:
-            raise EstimatorError(
-                f"feature maps of {level} are {'x'.join(map(str, shape))}, those of the first training "
-                f"images {'x'.join(map(str, known[level]))}: all images must have one size"
-            )
-    return shapes
 
 
 class Patches:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,13 +16,11 @@ from typing import Any
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.features.shards import cache_at, features_of
 from anomaly_sweep.sweep.plan import ShardWork
+from anomaly_sweep.sweep.progress import Tick
 from anomaly_sweep.sweep.trial import Trial, TrialResult, reason_of
 from anomaly_sweep.sweep.trials import run_trials
 
 log = logging.getLogger(__name__)
-
-#: Told (images read, trials done, trials failed) since the last call.
-Tick = Callable[[int, int, int], None]
 
 #: Below this many trials on cached features, starting processes costs more than they save.
 _SMALL = 120

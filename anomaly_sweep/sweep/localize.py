@@ -22,6 +22,7 @@ from anomaly_sweep.metrics.ranking import auroc
 from anomaly_sweep.metrics.regions import pixel_metrics
 from anomaly_sweep.sweep.outputs import write_outputs
 from anomaly_sweep.sweep.plan import ShardWork
+from anomaly_sweep.sweep.progress import Tick
 from anomaly_sweep.sweep.trial import (
     LocalizationTrial,
     TrialResult,
@@ -30,9 +31,6 @@ from anomaly_sweep.sweep.trial import (
     scores_as_bytes,
 )
 from anomaly_sweep.tracking.names import STATUS_OK
-
-#: Told (images read, trials done, trials failed) since the last call.
-Tick = Callable[[int, int, int], None]
 
 
 def run_localizations(

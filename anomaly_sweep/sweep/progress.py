@@ -6,10 +6,14 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 log = logging.getLogger(__name__)
+
+#: Told (images read, trials done, trials failed) since the last call.
+Tick = Callable[[int, int, int], None]
 
 _LOG_SECONDS = 60.0
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from localization_parts import peak_of
 from omegaconf import OmegaConf
 from scipy.spatial.distance import mahalanobis
 from torch.nn.functional import interpolate
@@ -226,18 +225,6 @@ def test_float32_state_is_enough_at_any_scale(scale: float) -> None:
     train, test = ({level: m * scale for level, m in maps.items()} for maps in (train, test))
     expected = reference(joined(train, 60, 1024, "nearest"), joined(test, 60, 1024, "nearest"), 0.01)
     np.testing.assert_allclose(fitted(train, channels=60).score(test).grid.numpy(), expected, rtol=1e-4)
-
-
-def peak_of(step: Callable[[], None], trace: Path) -> int:
-    """The most bytes of tensors that a step held at once."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        step()
-    profile.export_chrome_trace(str(trace))
-    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["name"] == "[memory]"]
-    assert events
-    events.sort(key=lambda e: e["ts"])
-    return int(np.cumsum([e["args"]["Bytes"] for e in events]).max())
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from localization_parts import peak_of
 from omegaconf import OmegaConf
 from PIL import Image
 from scipy.ndimage import uniform_filter
@@ -315,18 +314,6 @@ def test_maps_are_left_as_they_are() -> None:
     assert not grid.requires_grad
     for level in train:
         assert torch.equal(train[level], before[level])
-
-
-def peak_of(step: Callable[[], None], trace: Path) -> int:
-    """The most bytes of tensors that a step held at once, LAPACK's workspace included."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        step()
-    profile.export_chrome_trace(str(trace))
-    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["name"] == "[memory]"]
-    assert events
-    events.sort(key=lambda e: e["ts"])
-    return int(np.cumsum([e["args"]["Bytes"] for e in events]).max())
 
 
 @pytest.mark.parametrize(
