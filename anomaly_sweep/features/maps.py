@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,14 +84,7 @@ class MapStream:
         unusable = network.unusable(self.levels)
         if unusable:
             raise AnomalySweepError(next(iter(unusable.values())))
-        zeros = np.zeros((self.shard.side, self.shard.side, 3), np.uint8)
-        found: dict[str, tuple[int, int, int]] = {}
-
-        def note(level: str, maps: Tensor) -> None:
-            found[level] = (maps.shape[1], maps.shape[2], maps.shape[3])
-
-        network.read(normalised(network, [zeros]), self.levels, note)
-        return found
+        return network.shapes(self.levels, self.shard.side)
 
     def batches(self, split: str) -> Iterator[MapBatch]:
         """The maps of ``train`` or ``test``, in the order of the records; float32, contiguous, on the device.

@@ -39,6 +39,7 @@ class Network:
     def __init__(self, backbone: BackboneConf, device: torch.device) -> None:
         self.backbone = backbone
         self.device = device
+        self._shapes: dict[tuple[str, int], tuple[int, int, int]] = {}
         self.model, self._lacking = create(backbone)
         self.model.eval().requires_grad_(False)
         modules = dict(self.model.named_modules())
@@ -63,6 +64,18 @@ class Network:
             if missing:
                 reasons[level] = weights.missing_message(self.backbone, level, missing)
         return reasons
+
+    def shapes(self, levels: Iterable[str], side: int) -> dict[str, tuple[int, int, int]]:
+        """Level -> (channels, height, width) of its maps of square images; each is looked at once."""
+        levels = list(levels)
+        unknown = [level for level in levels if (level, side) not in self._shapes]
+        if unknown:
+            zeros = torch.zeros(1, 3, side, side, device=self.device)
+            self.read(zeros, unknown, lambda level, m: self._note(level, side, m))
+        return {level: self._shapes[level, side] for level in levels}
+
+    def _note(self, level: str, side: int, maps: Tensor) -> None:
+        self._shapes[level, side] = (maps.shape[1], maps.shape[2], maps.shape[3])
 
     def _used_by(self, level: str) -> set[str]:
         """Names of the parameters and buffers that a forward pass up to a level touches."""

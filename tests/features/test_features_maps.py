@@ -141,3 +141,17 @@ def test_an_unreadable_image_is_named(shard: Shard, tmp_path: Path) -> None:
     broken = replace(shard, category=replace(shard.category, train=records))
     with pytest.raises(DatasetError, match=r"gone\.png"):
         list(MapStream(broken, LEVELS, "cpu").batches("train"))
+
+
+def test_shapes_are_looked_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(shard.backbone, CPU)
+    seen: list[list[str]] = []
+    read = network.read
+    monkeypatch.setattr(
+        network, "read", lambda batch, levels, visit: seen.append(levels) or read(batch, levels, visit)
+    )
+    first = network.shapes(["level2"], 64)
+    assert network.shapes(["level2", "level3"], 64) == first | {"level3": (32, 8, 8)}
+    assert network.shapes(["level3"], 32) == {"level3": (32, 4, 4)}
+    network.shapes(LEVELS, 64)
+    assert seen == [["level2"], ["level3"], ["level3"]]
