@@ -8,27 +8,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from multirun_analysis.claims import check_claims
-from multirun_analysis.claims_ridge import check_ridge_claims
-from multirun_analysis.claims_table import claims_table, ridge_claims_table
-from multirun_analysis.compare import compare
-from multirun_analysis.effects import effects
-from multirun_analysis.effects_tables import effects_tables
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.frame import FORMATS as FILE_SUFFIXES
-from multirun_analysis.frame import Reading, collect, save_trials, with_known_suffix
-from multirun_analysis.free_pivot import free_pivot
-from multirun_analysis.html import page, table_html
-from multirun_analysis.localizers import localization_backbones
-from multirun_analysis.ono_mori import tables, tables_of
-from multirun_analysis.output import DOCUMENT, table_files, write_tables
-from multirun_analysis.reading import ALL, choices, one_sweep, read, say, studies
-from multirun_analysis.render import RENDERERS, to_text
-from multirun_analysis.ridge import ridge_tables
-from multirun_analysis.scope import Scope
-from multirun_analysis.study import backbones, choose_study
-from multirun_analysis.table import Absent, Table
-from multirun_analysis.tasks import LOCALIZATION, PAPERS
+from multirun_analysis.papers.claims_table import claims_table, ridge_claims_table
+from multirun_analysis.papers.ono_mori.claims import check_claims
+from multirun_analysis.papers.ono_mori.tables import tables, tables_of
+from multirun_analysis.papers.ridge.claims import check_ridge_claims
+from multirun_analysis.papers.ridge.tables import ridge_tables
+from multirun_analysis.rendering.html import page, table_html
+from multirun_analysis.rendering.table import Absent, Table
+from multirun_analysis.rendering.text import RENDERERS, to_text
+from multirun_analysis.rendering.write import DOCUMENT, table_files, write_tables
+from multirun_analysis.summary.compare import compare
+from multirun_analysis.summary.effects import effects
+from multirun_analysis.summary.effects_tables import effects_tables
+from multirun_analysis.summary.free_pivot import free_pivot
+from multirun_analysis.summary.localizers import localization_backbones
+from multirun_analysis.summary.scope import Scope
+from multirun_analysis.summary.study import backbones, choose_study
+from multirun_analysis.trials.collect import ALL, choices, one_sweep, read, say, studies
+from multirun_analysis.trials.long_table import FORMATS as FILE_SUFFIXES
+from multirun_analysis.trials.long_table import Reading, collect, save_trials, with_known_suffix
+from multirun_analysis.trials.tasks import LOCALIZATION, PAPERS
 
 SUFFIXES = {"text": ".txt", "md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
 
@@ -137,7 +137,7 @@ def _figures(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from multirun_analysis.report import report  # matplotlib is slow to import
+    from multirun_analysis.reporting.page import report  # matplotlib is slow to import
 
     reading = read(args)
     chosen = choices(args)
@@ -167,8 +167,8 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _scores(args: argparse.Namespace) -> int:
-    from multirun_analysis.per_image import scored  # pyarrow and mlflow are slow to import
-    from multirun_analysis.per_image_tables import area_table, comparison_table
+    from multirun_analysis.summary.per_image import scored  # pyarrow and mlflow are slow to import
+    from multirun_analysis.summary.per_image_tables import area_table, comparison_table
 
     reading = read(args)
     found = scored(reading.trials, args.where, args.tracking_uri, args.experiment)
@@ -194,7 +194,7 @@ def _scores(args: argparse.Namespace) -> int:
 def _log(args: argparse.Namespace, trials: pd.DataFrame, files: list[Path], base: Path, place: str) -> None:
     """What was written, onto the parent run, where that was asked for."""
     if args.log:
-        from multirun_analysis.parent import log_files  # imports mlflow
+        from multirun_analysis.trials.publish import log_files  # imports mlflow
 
         print(log_files(args.tracking_uri, args.experiment, trials, files, base, place))
 

@@ -13,8 +13,8 @@ import urllib.request
 import webbrowser
 
 from anomaly_sweep.tracking.view import runs_page
-from multirun_analysis.connection import connect, experiment_ids
 from multirun_analysis.errors import AnalysisError
+from multirun_analysis.trials.connection import connect, experiment_ids
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0

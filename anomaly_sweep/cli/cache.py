@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly_sweep.errors import AnomalySweepError, CacheError
 
 if TYPE_CHECKING:
-    from anomaly_sweep.features.cache import Entry, FeatureCache
+    from anomaly_sweep.features.cache.store import Entry, FeatureCache
 
 _DAY = 86400.0
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -95,7 +95,7 @@ def _open(folder: Path) -> FeatureCache:
             f"{folder}: no feature cache is there; give the folder that runs had as runtime.cache_dir "
             "(--cache-dir DIR)"
         )
-    from anomaly_sweep.features.cache import FeatureCache
+    from anomaly_sweep.features.cache.store import FeatureCache
 
     return FeatureCache(folder)
 

@@ -12,15 +12,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep.cli.overrides import check_overrides
 from anomaly_sweep.config import register
+from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.labels import config_folder
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def task(cfg: DictConfig) -> float | tuple[float, ...]:
     """One configuration (Hydra's task function): its mean AUC, or what ``runtime.objectives`` asks."""
-    from anomaly_sweep.sweep.launch import run_job
+    from anomaly_sweep.launch.jobs import run_job
 
     return run_job(cfg)
 

@@ -4,7 +4,7 @@ Hydra checks keys and types while it composes (through :func:`register`); ranges
 here when a composed config becomes a configuration, before any work starts.
 """
 
-from anomaly_sweep.config.checks import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of
 from anomaly_sweep.config.configuration import AnyConfiguration, Configuration, LocalizationConfiguration
 from anomaly_sweep.config.groups import (
     ALL_LEVELS,
@@ -34,7 +34,7 @@ from anomaly_sweep.config.parse import (
     parse_node,
     register,
 )
-from anomaly_sweep.config.run import OBJECTIVES, RuntimeConf, TrackingConf
+from anomaly_sweep.config.runtime import OBJECTIVES, RuntimeConf, TrackingConf
 
 __all__ = [
     "ALL_LEVELS",

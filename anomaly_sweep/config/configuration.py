@@ -17,7 +17,7 @@ from anomaly_sweep.config.groups import (
     PoolingConf,
     TaskConf,
 )
-from anomaly_sweep.labels import label_of
+from anomaly_sweep.config.labels import label_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from anomaly_sweep.config.checks import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of
 from anomaly_sweep.errors import ConfigError
 
 POOLS = ("min", "max", "avg")

@@ -20,7 +20,7 @@ from anomaly_sweep.config.groups import (
     PoolingConf,
     TaskConf,
 )
-from anomaly_sweep.config.run import RuntimeConf, TrackingConf
+from anomaly_sweep.config.runtime import RuntimeConf, TrackingConf
 from anomaly_sweep.errors import ConfigError
 
 

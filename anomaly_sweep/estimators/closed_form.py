@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.gaussian import is_singular, singular
 from anomaly_sweep.estimators.neighbors import nearest
-from anomaly_sweep.spectrum import Projection, Spectrum
+from anomaly_sweep.estimators.spectrum import Projection, Spectrum
 
 Matrix = NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from anomaly_sweep.config import AugmentationConf
 from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.features.augmentation import versions
+from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.images import load_square
-from anomaly_sweep.features.network import Network
 from anomaly_sweep.features.pooling import pool
 
 T = TypeVar("T")

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.backbone.loaded import network_of
+from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.extract import forward_or_halve, in_order, normalised
 from anomaly_sweep.features.images import load_square
-from anomaly_sweep.features.networks import network_of
-from anomaly_sweep.features.shards import Shard
+from anomaly_sweep.features.shard import Shard
 
 if TYPE_CHECKING:
-    from anomaly_sweep.features.network import Network
+    from anomaly_sweep.features.backbone.network import Network
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from anomaly_sweep.features.maps import forward, synchronise
 from anomaly_sweep.localization.base import Localizer, Maps
-from anomaly_sweep.localization.maps import render
+from anomaly_sweep.localization.render import render
 
 if TYPE_CHECKING:
-    from anomaly_sweep.features.network import Network
+    from anomaly_sweep.features.backbone.network import Network
 
 WARM_UP = 2
 REPEATS = 9

@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from anomaly_sweep.sweep.compose import Composer
+    from anomaly_sweep.launch.compose import Composer
 
 
 @dataclass
@@ -34,7 +34,7 @@ class GridLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over, and one composer for all batches."""
-        from anomaly_sweep.sweep.compose import Composer
+        from anomaly_sweep.launch.compose import Composer
 
         self.config: DictConfig = config
         loader = hydra_context.config_loader
@@ -42,7 +42,7 @@ class GridLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a configuration, with its objectives (the mean AUC)."""
-        from anomaly_sweep.sweep.launch import launch_grid
+        from anomaly_sweep.launch.jobs import launch_grid
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

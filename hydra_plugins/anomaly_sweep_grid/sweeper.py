@@ -48,7 +48,7 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; raises after everything is done if a trial failed."""
-        from anomaly_sweep.sweep.launch import sweep_grid
+        from anomaly_sweep.launch.jobs import sweep_grid
 
         assert self.launcher is not None
         return sweep_grid(

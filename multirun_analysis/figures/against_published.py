@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.style import COLOURS, GREY, MARKERS, Picture, panels
-from multirun_analysis.study import Study
-from multirun_analysis.table import Absent, Table
+from multirun_analysis.rendering.table import Absent, Table
+from multirun_analysis.summary.study import Study
 
 #: Points of one table: their name, and (published, ours).
 Points = dict[str, list[tuple[float, float]]]

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multirun_analysis.delong import area
 from multirun_analysis.figures.style import COLOURS, Picture, panels
-from multirun_analysis.per_image import Images, Scored
-from multirun_analysis.per_image_tables import said
-from multirun_analysis.stats import Floats
+from multirun_analysis.stats.delong import area
+from multirun_analysis.stats.intervals import Floats
+from multirun_analysis.summary.per_image import Images, Scored
+from multirun_analysis.summary.per_image_tables import said
 
 BINS = 24
 COLUMNS = 5

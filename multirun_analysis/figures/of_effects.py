@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multirun_analysis.effects import Effects, Marginal
-from multirun_analysis.effects_tables import NOT_FULL
 from multirun_analysis.figures.style import COLOURS, GREY, Picture, lines_of, panels
-from multirun_analysis.study import Study
-from multirun_analysis.table import Absent
-from multirun_analysis.verdicts import MIN_CATEGORIES
-from multirun_analysis.wording import estimator_name, ordered
+from multirun_analysis.papers.verdicts import MIN_CATEGORIES
+from multirun_analysis.rendering.table import Absent
+from multirun_analysis.summary.effects import Effects, Marginal
+from multirun_analysis.summary.effects_tables import NOT_FULL
+from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.wording import estimator_name, ordered
 
 MOST_BARS = 10
 

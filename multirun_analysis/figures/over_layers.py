@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from multirun_analysis.figures.style import COLOURS, GREY, MAP, Picture, panels
-from multirun_analysis.matrix import Matrix, category_matrix
-from multirun_analysis.pivot import mean_table
-from multirun_analysis.stats import Floats
-from multirun_analysis.study import Study, layer_order
-from multirun_analysis.table import Absent
-from multirun_analysis.wording import ordered
+from multirun_analysis.rendering.table import Absent
+from multirun_analysis.stats.intervals import Floats
+from multirun_analysis.summary.matrix import Matrix, category_matrix
+from multirun_analysis.summary.pivot import mean_table
+from multirun_analysis.summary.study import Study, layer_order
+from multirun_analysis.summary.wording import ordered
 
 MOST_PANELS = 30
 SETTING = {"pooling": "avg", "augmentation": "none"}

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from multirun_analysis.figures.style import COLOURS, GREY, MARKERS, Picture, panels
-from multirun_analysis.localizers import LocalizationStudy
-from multirun_analysis.measured import METRICS, measure
-from multirun_analysis.published import RIDGE_TEST_IMAGES, ridge_table1
-from multirun_analysis.table import Absent
-from multirun_analysis.wording import LOCALIZERS, localizer_name
+from multirun_analysis.papers.published import RIDGE_TEST_IMAGES, ridge_table1
+from multirun_analysis.papers.ridge.measured import METRICS, measure
+from multirun_analysis.rendering.table import Absent
+from multirun_analysis.summary.localizers import LocalizationStudy
+from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
 
 
 @dataclass(frozen=True)

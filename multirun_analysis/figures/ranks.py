@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from multirun_analysis.figures.over_layers import layer_matrix
 from multirun_analysis.figures.style import Picture
-from multirun_analysis.matrix import Matrix, category_matrix
-from multirun_analysis.stats import Ranking, rank
-from multirun_analysis.study import Study
-from multirun_analysis.table import Absent
-from multirun_analysis.verdicts import MIN_CATEGORIES
-from multirun_analysis.wording import ordered
+from multirun_analysis.papers.verdicts import MIN_CATEGORIES
+from multirun_analysis.rendering.table import Absent
+from multirun_analysis.stats.intervals import Ranking, rank
+from multirun_analysis.summary.matrix import Matrix, category_matrix
+from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.wording import ordered
 
 ALPHA = 0.05
 

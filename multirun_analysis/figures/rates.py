@@ -8,11 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.style import COLOURS, GREY, Picture, panels
-from multirun_analysis.pivot import PivotResult, mean_table
-from multirun_analysis.published import ono_mori
-from multirun_analysis.study import Study
-from multirun_analysis.table import Absent
-from multirun_analysis.wording import estimator_name, ordered
+from multirun_analysis.papers.published import ono_mori
+from multirun_analysis.rendering.table import Absent
+from multirun_analysis.summary.pivot import PivotResult, mean_table
+from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.wording import estimator_name, ordered
 
 LOOKS: dict[str, dict[str, Any]] = {
     "npca": {"color": COLOURS[2], "marker": "o", "linestyle": "-", "label": "NPCA"},

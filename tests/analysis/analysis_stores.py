@@ -129,14 +129,14 @@ def make_localization_rows(
 
 def make_localization(*args: Any, **kwargs: Any) -> pd.DataFrame:
     """`make_localization_rows` as the analysis sees them."""
-    from multirun_analysis.frame import as_trials
+    from multirun_analysis.trials.long_table import as_trials
 
     return as_trials(pd.DataFrame(make_localization_rows(*args, **kwargs)))
 
 
 def make_frame(*args: Any, **kwargs: Any) -> pd.DataFrame:
     """`make_rows` as the analysis sees them."""
-    from multirun_analysis.frame import as_trials
+    from multirun_analysis.trials.long_table import as_trials
 
     return as_trials(pd.DataFrame(make_rows(*args, **kwargs)))
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from analysis_stores import make_frame
 
-from multirun_analysis.claims import claims
-from multirun_analysis.claims_table import claims_table
-from multirun_analysis.matrix import Lacking, Matrix, category_matrix
-from multirun_analysis.published import ono_mori
-from multirun_analysis.render import RENDERERS
-from multirun_analysis.stats import Interval
-from multirun_analysis.study import choose_study
-from multirun_analysis.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim, verdict
+from multirun_analysis.papers.claims_table import claims_table
+from multirun_analysis.papers.ono_mori.claims import claims
+from multirun_analysis.papers.published import ono_mori
+from multirun_analysis.papers.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim, verdict
+from multirun_analysis.rendering.text import RENDERERS
+from multirun_analysis.stats.intervals import Interval
+from multirun_analysis.summary.matrix import Lacking, Matrix, category_matrix
+from multirun_analysis.summary.study import choose_study
 
 CATEGORIES = tuple(f"c{number:02}" for number in range(8))
 MODES = ("none", *(f"{kind}{rate}" for kind in ("pca", "npca") for rate in (10, 20, 30, 40, 50)))

@@ -11,14 +11,14 @@ import pytest
 from analysis_stores import make_frame, make_localization
 from scipy.stats import wilcoxon
 
-from multirun_analysis.claims_ridge import ABOUT_TEN, MARGIN, check_ridge_claims, ridge_claims
-from multirun_analysis.claims_table import ridge_claims_table
-from multirun_analysis.coverage import Origin
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.localizers import choose_localization
-from multirun_analysis.published import ridge_table1
-from multirun_analysis.render import RENDERERS
-from multirun_analysis.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim
+from multirun_analysis.papers.claims_table import ridge_claims_table
+from multirun_analysis.papers.published import ridge_table1
+from multirun_analysis.papers.ridge.claims import ABOUT_TEN, MARGIN, check_ridge_claims, ridge_claims
+from multirun_analysis.papers.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim
+from multirun_analysis.rendering.text import RENDERERS
+from multirun_analysis.summary.coverage import Origin
+from multirun_analysis.summary.localizers import choose_localization
 
 CATEGORIES = tuple(f"c{number:02}" for number in range(10))
 ACCURATE = [

@@ -13,13 +13,13 @@ from analysis_stores import Store, make_frame, make_rows
 from anomaly_sweep.tracking.view import runs_page
 from multirun_analysis import ui
 from multirun_analysis.cli import main
-from multirun_analysis.effects import Effects
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.figures.of_effects import pareto_picture
 from multirun_analysis.figures.style import Picture
-from multirun_analysis.frame import load_trials, save_trials
-from multirun_analysis.study import Study
-from multirun_analysis.table import Absent
+from multirun_analysis.rendering.table import Absent
+from multirun_analysis.summary.effects import Effects
+from multirun_analysis.summary.study import Study
+from multirun_analysis.trials.long_table import load_trials, save_trials
 
 SMALL = {"layer": ("level6", "level7"), "pca_mode": ("none", "npca50")}
 
@@ -245,7 +245,7 @@ def test_tables_figures_and_report_on_the_parent_run(
         return [pareto_picture(found, study)]
 
     monkeypatch.setattr("multirun_analysis.figures.every.pictures", only_one)
-    monkeypatch.setattr("multirun_analysis.report._section", lambda study, prefix: study.backbone)
+    monkeypatch.setattr("multirun_analysis.reporting.page._section", lambda study, prefix: study.backbone)
     grid = {"layer": ("level6", "level7"), "pca_mode": ("npca50",), "estimator": ("knn1",)}
     parent, _ = store.add_sweep(make_rows(grid), "a")
     store.add_sweep(make_rows(grid), "b", start=90_000)

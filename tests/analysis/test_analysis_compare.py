@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from analysis_stores import make_frame
 
-from multirun_analysis.compare import compare, difference
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.table import Table
+from multirun_analysis.rendering.table import Table
+from multirun_analysis.summary.compare import compare, difference
 
 MANY = tuple(f"c{number}" for number in range(6))
 GROUPED = ["layer", "pca_mode", "estimator"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from multirun_analysis.delong import area, compared
-from multirun_analysis.stats import Floats
+from multirun_analysis.stats.delong import area, compared
+from multirun_analysis.stats.intervals import Floats
 
 
 def kernel(bad: Floats, good: Floats) -> Floats:

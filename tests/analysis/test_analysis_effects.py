@@ -9,13 +9,13 @@ from analysis_stores import CATEGORIES, make_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multirun_analysis.configurations import best, configurations, pareto
-from multirun_analysis.effects import effects, marginals, shares
-from multirun_analysis.effects_tables import effects_tables
-from multirun_analysis.factorial import Factorial, full_factorial, variance_shares
-from multirun_analysis.render import RENDERERS
-from multirun_analysis.study import Study, choose_study
-from multirun_analysis.table import Absent, Table
+from multirun_analysis.rendering.table import Absent, Table
+from multirun_analysis.rendering.text import RENDERERS
+from multirun_analysis.summary.configurations import best, configurations, pareto
+from multirun_analysis.summary.effects import effects, marginals, shares
+from multirun_analysis.summary.effects_tables import effects_tables
+from multirun_analysis.summary.factorial import Factorial, full_factorial, variance_shares
+from multirun_analysis.summary.study import Study, choose_study
 
 MANY = tuple(f"c{number}" for number in range(6))
 

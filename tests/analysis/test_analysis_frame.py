@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from anomaly_sweep.tracking.names import TRIAL_COLUMNS
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.frame import as_trials, drop_duplicates, load_trials, save_trials
-from multirun_analysis.store import RunEnd
+from multirun_analysis.trials.long_table import as_trials, drop_duplicates, load_trials, save_trials
+from multirun_analysis.trials.read import RunEnd
 
 ONE = {"layer": ("level7",), "pca_mode": ("none",), "estimator": ("mvg",)}
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)

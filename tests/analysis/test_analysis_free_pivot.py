@@ -7,9 +7,9 @@ import pytest
 from analysis_stores import make_frame
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.free_pivot import free_pivot
-from multirun_analysis.table import Table
-from multirun_analysis.where import matching, parse_where
+from multirun_analysis.rendering.table import Table
+from multirun_analysis.summary.free_pivot import free_pivot
+from multirun_analysis.trials.filter import matching, parse_where
 
 LOOSE = {"check_names": False, "check_index_type": False, "check_column_type": False}
 LEVELS = ("level1", "level2", "level10", "all")

@@ -16,13 +16,13 @@ from sklearn.metrics import roc_auc_score
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
 from multirun_analysis.cli import main
-from multirun_analysis.delong import area, compared
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.figures.distributions import BINS, bin_edges, distributions
 from multirun_analysis.figures.style import Picture
-from multirun_analysis.per_image import Images, Scored, one_configuration, read_scores
-from multirun_analysis.per_image_tables import area_table
-from multirun_analysis.stats import Floats, holm
+from multirun_analysis.stats.delong import area, compared
+from multirun_analysis.stats.intervals import Floats, holm
+from multirun_analysis.summary.per_image import Images, Scored, one_configuration, read_scores
+from multirun_analysis.summary.per_image_tables import area_table
 
 SMALL = {"layer": ("level6", "level7"), "pca_mode": ("npca50",)}
 MVG = "layer=level7 & estimator=mvg"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.frame import as_trials
-from multirun_analysis.pivot import mean_table
+from multirun_analysis.summary.pivot import mean_table
+from multirun_analysis.trials.long_table import as_trials
 
 AT = {"layer": "level7", "pooling": "avg", "augmentation": "none"}
 

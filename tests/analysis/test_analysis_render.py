@@ -11,9 +11,10 @@ from analysis_stores import make_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multirun_analysis.html import to_html
-from multirun_analysis.ono_mori import tables
-from multirun_analysis.render import (
+from multirun_analysis.papers.ono_mori.tables import tables
+from multirun_analysis.rendering.html import to_html
+from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table
+from multirun_analysis.rendering.text import (
     RENDERERS,
     escape_latex,
     latex_document,
@@ -22,7 +23,6 @@ from multirun_analysis.render import (
     to_markdown,
     to_text,
 )
-from multirun_analysis.table import BLANK, Block, Cell, Row, Table
 
 TABLE = Table(
     name="t",

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from analysis_stores import make_frame, make_localization
 
-from multirun_analysis.coverage import Origin
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.figures.style import Picture, inline_svg
-from multirun_analysis.report import report
+from multirun_analysis.reporting.page import report
+from multirun_analysis.summary.coverage import Origin
 
 MANY = tuple(f"c{number}" for number in range(6))
 
@@ -76,7 +76,7 @@ def text(both: pd.DataFrame) -> str:
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multirun_analysis.report.inline_svg", draw)
+        patch.setattr("multirun_analysis.reporting.page.inline_svg", draw)
         return report(both, ["sweep 'first' has not ended"])
 
 
@@ -130,12 +130,14 @@ def test_a_page_of_localization_is_whole_too() -> None:
 @pytest.fixture
 def no_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time."""
-    monkeypatch.setattr("multirun_analysis.report._section", lambda study, prefix: f"[{study.backbone}]")
+    monkeypatch.setattr(
+        "multirun_analysis.reporting.page._section", lambda study, prefix: f"[{study.backbone}]"
+    )
 
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multirun_analysis.report.inline_svg", lambda picture: "<svg></svg>")
+    monkeypatch.setattr("multirun_analysis.reporting.page.inline_svg", lambda picture: "<svg></svg>")
 
 
 @pytest.mark.usefixtures("no_sections")

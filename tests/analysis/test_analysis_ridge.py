@@ -9,16 +9,20 @@ import pandas as pd
 import pytest
 from analysis_stores import CATEGORIES, LOCALIZERS, make_frame, make_localization
 
-from multirun_analysis.coverage import Origin
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.localizers import LocalizationStudy, choose_localization, localization_backbones
-from multirun_analysis.measured import Measured, measure
-from multirun_analysis.published import localizers_per_class, ono_mori, ridge_table1
-from multirun_analysis.render import RENDERERS
-from multirun_analysis.ridge import ridge_tables, table1
-from multirun_analysis.ridge_categories import by_category, times
-from multirun_analysis.table import Absent, Cell, Table, significant
-from multirun_analysis.wording import localizer_name, localizer_order
+from multirun_analysis.papers.published import localizers_per_class, ono_mori, ridge_table1
+from multirun_analysis.papers.ridge.categories import by_category, times
+from multirun_analysis.papers.ridge.measured import Measured, measure
+from multirun_analysis.papers.ridge.tables import ridge_tables, table1
+from multirun_analysis.rendering.table import Absent, Cell, Table, significant
+from multirun_analysis.rendering.text import RENDERERS
+from multirun_analysis.summary.coverage import Origin
+from multirun_analysis.summary.localizers import (
+    LocalizationStudy,
+    choose_localization,
+    localization_backbones,
+)
+from multirun_analysis.summary.wording import localizer_name, localizer_order
 
 PAPER_CATEGORIES = sorted({row for row, _ in ono_mori("table3")} - {"mean"})
 SMALL = "patchcore[coreset=0.01]"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from multirun_analysis.stats import Floats, bootstrap, holm, rank, signed_rank_p
+from multirun_analysis.stats.intervals import Floats, bootstrap, holm, rank, signed_rank_p
 
 
 def difference(means: Floats) -> Floats:

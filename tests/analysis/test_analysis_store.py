@@ -11,9 +11,9 @@ from analysis_stores import CATEGORIES, Store, make_rows
 from mlflow.tracking import MlflowClient
 
 from anomaly_sweep.tracking import names
-from multirun_analysis import store as store_module
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.frame import collect, load_trials, read_trials
+from multirun_analysis.trials import read as store_module
+from multirun_analysis.trials.long_table import collect, load_trials, read_trials
 
 SMALL = {"layer": ("level7",), "pca_mode": ("none", "npca50")}
 KEYS = ["category", *names.GROUPS]

@@ -10,14 +10,14 @@ from analysis_stores import CATEGORIES, make_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multirun_analysis import ono_mori as ono_mori_tables
-from multirun_analysis import table2
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.ono_mori import AUGMENTATIONS, ESTIMATORS, tables
-from multirun_analysis.published import is_mvtec_ad, ono_mori
-from multirun_analysis.study import Study, choose_study, layer_order
-from multirun_analysis.table import Absent, Block, Cell, Table, difference, mark_best
-from multirun_analysis.wording import POOLINGS
+from multirun_analysis.papers.ono_mori import table2
+from multirun_analysis.papers.ono_mori import tables as ono_mori_tables
+from multirun_analysis.papers.ono_mori.tables import AUGMENTATIONS, ESTIMATORS, tables
+from multirun_analysis.papers.published import is_mvtec_ad, ono_mori
+from multirun_analysis.rendering.table import Absent, Block, Cell, Table, difference, mark_best
+from multirun_analysis.summary.study import Study, choose_study, layer_order
+from multirun_analysis.summary.wording import POOLINGS
 
 MODES = ("none", *(f"{kind}{rate}" for kind in ("pca", "npca") for rate in (10, 20, 30, 40, 50)))
 LEVELS = (*(f"level{number}" for number in range(1, 8)), "all")

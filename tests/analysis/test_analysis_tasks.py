@@ -16,21 +16,21 @@ from analysis_stores import (
     make_rows,
 )
 
-from multirun_analysis.claims import claims
 from multirun_analysis.cli import main
-from multirun_analysis.compare import compare
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.frame import as_trials, collect, drop_duplicates, load_trials, save_trials
-from multirun_analysis.free_pivot import free_pivot
-from multirun_analysis.ono_mori import tables
-from multirun_analysis.render import to_csv
-from multirun_analysis.report import report
-from multirun_analysis.ridge import ridge_tables
-from multirun_analysis.studies import choose_studies
-from multirun_analysis.study import backbones, choose_study
-from multirun_analysis.table import Table
-from multirun_analysis.table2 import one_layer
-from multirun_analysis.tasks import is_localization, tasks_of
+from multirun_analysis.papers.ono_mori.claims import claims
+from multirun_analysis.papers.ono_mori.table2 import one_layer
+from multirun_analysis.papers.ono_mori.tables import tables
+from multirun_analysis.papers.ridge.tables import ridge_tables
+from multirun_analysis.rendering.table import Table
+from multirun_analysis.rendering.text import to_csv
+from multirun_analysis.reporting.page import report
+from multirun_analysis.summary.compare import compare
+from multirun_analysis.summary.free_pivot import free_pivot
+from multirun_analysis.summary.studies import choose_studies
+from multirun_analysis.summary.study import backbones, choose_study
+from multirun_analysis.trials.long_table import as_trials, collect, drop_duplicates, load_trials, save_trials
+from multirun_analysis.trials.tasks import is_localization, tasks_of
 
 SMALL = {"layer": ("level6", "level7"), "pca_mode": ("none", "npca50")}
 NEW = ["task", "center_crop", "localizer", "pixel_auroc", "aupro", "map_seconds", "backbone_seconds"]
@@ -227,8 +227,10 @@ def test_detection_with_several_crops_is_chosen_too() -> None:
 
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multirun_analysis.report.inline_svg", lambda picture: f"<svg>{picture.name}</svg>")
-    monkeypatch.setattr("multirun_analysis.report._detection", lambda study, prefix: ["[detection]"])
+    monkeypatch.setattr(
+        "multirun_analysis.reporting.page.inline_svg", lambda picture: f"<svg>{picture.name}</svg>"
+    )
+    monkeypatch.setattr("multirun_analysis.reporting.page._detection", lambda study, prefix: ["[detection]"])
 
 
 @pytest.mark.usefixtures("no_drawing")

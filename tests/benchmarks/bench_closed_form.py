@@ -31,7 +31,7 @@ from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.features.matrices import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.trials import Trial, run_trials
+from anomaly_sweep.tasks.detection.run import Trial, run_trials
 
 WIDTHS = {"resnet18": (64, 64, 128, 256, 512), "efficientnet_b5": (24, 40, 64, 128, 176, 304, 512)}
 REDUCTIONS = [PcaModeConf("none")] + [

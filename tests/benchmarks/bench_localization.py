@@ -29,18 +29,18 @@ import torch
 from omegaconf import OmegaConf
 
 from anomaly_sweep.config import AugmentationConf, BackboneConf
+from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.datasets import FileIndex, read_category
-from anomaly_sweep.features._torchvision import ensure_torchvision_imports
+from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
 from anomaly_sweep.features.images import load_square
 from anomaly_sweep.features.maps import MapStream
-from anomaly_sweep.features.shards import Shard
-from anomaly_sweep.labels import config_folder
+from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.localization.base import Localizer, Maps, Scored
-from anomaly_sweep.localization.build import build
-from anomaly_sweep.localization.maps import render
+from anomaly_sweep.localization.create import build
+from anomaly_sweep.localization.render import render
 from anomaly_sweep.localization.timing import peak_bytes, time_backbone, time_localizer
 from anomaly_sweep.metrics.regions import pixel_metrics
-from anomaly_sweep.sweep.localize import describe_device, masks_of
+from anomaly_sweep.tasks.localization.run import describe_device, masks_of
 
 SIDE, SIGMA = 256, 4.0
 WIDE = {"level2": (256, 64, 64), "level3": (512, 32, 32), "level4": (1024, 16, 16)}

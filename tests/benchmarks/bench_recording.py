@@ -80,10 +80,10 @@ def grid_launcher(folder: Path) -> tuple[Seconds, int]:
     from anomaly_sweep.config import parse_node, register
     from anomaly_sweep.datasets import FileIndex
     from anomaly_sweep.datasets.synthetic import generate
-    from anomaly_sweep.sweep.compose import Composer, configurations_of
-    from anomaly_sweep.sweep.plan import make_plan
-    from anomaly_sweep.sweep.results import ResultStore
-    from anomaly_sweep.sweep.trials import TrialResult
+    from anomaly_sweep.launch.compose import Composer, configurations_of
+    from anomaly_sweep.sweep.plan.planner import make_plan
+    from anomaly_sweep.sweep.record.results import ResultStore
+    from anomaly_sweep.tasks.detection.run import TrialResult
 
     data = folder / "data" / "synthetic"
     generate(data, size=64, n_train=4, n_test_good=2, n_per_defect=1)
@@ -124,7 +124,7 @@ def recorder(folder: Path, number: int, sample: int) -> tuple[Seconds, Seconds]:
     from anomaly_sweep.config import TrackingConf
     from anomaly_sweep.tracking import names
     from anomaly_sweep.tracking.content import ConfigurationRun
-    from anomaly_sweep.tracking.recorder import Recorder
+    from anomaly_sweep.tracking.writer import Recorder
 
     ours = Recorder(TrackingConf(uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts")))
     rows = [

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from anomaly_sweep.datasets import FileIndex, ImageRecord, manifest, manifest_digest
+from anomaly_sweep.datasets import FileIndex, ImageRecord, manifest_digest
+from anomaly_sweep.datasets import file_index as manifest
 from anomaly_sweep.errors import DatasetError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.estimators.build import Detector, build, check, identity
-from anomaly_sweep.targets import target_of
+from anomaly_sweep.estimators.create import Detector, build, check, identity
+from anomaly_sweep.instantiate import target_of
 
 GAUSSIAN = "anomaly_sweep.estimators.gaussian.MultivariateGaussian"
 FOREST = "sklearn.ensemble.IsolationForest"

@@ -12,7 +12,7 @@ from anomaly_sweep.estimators import closed_form
 from anomaly_sweep.estimators.closed_form import Reduction, fit_gaussians, mahalanobis, neighbor_distances
 from anomaly_sweep.estimators.gaussian import SHRINKAGES, MultivariateGaussian
 from anomaly_sweep.estimators.neighbors import NearestNeighborDistance
-from anomaly_sweep.spectrum import Spectrum
+from anomaly_sweep.estimators.spectrum import Spectrum
 
 
 def case(n: int, d: int, m: int, seed: int) -> tuple[np.ndarray, np.ndarray, Spectrum]:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from anomaly_sweep.config import register
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.estimators.build import build
+from anomaly_sweep.estimators.create import build
 from anomaly_sweep.estimators.flow import (
     DIFFERNET,
     FAST,

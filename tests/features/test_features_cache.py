@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anomaly_sweep.errors import CacheError
-from anomaly_sweep.features.cache import FeatureCache, key_of
-from anomaly_sweep.features.entries import Arrays
+from anomaly_sweep.features.cache.entry import Arrays
+from anomaly_sweep.features.cache.store import FeatureCache, key_of
 
 ABOUT: dict[str, Any] = {
     "dataset": "parts",
@@ -147,7 +147,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.cache.store import FeatureCache
 Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
 FeatureCache(Path(sys.argv[1])).put({"a": 1}, {"min": np.zeros((3, 2), np.float32)})
 """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from anomaly_sweep.cli.cache import main
-from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.cache.store import FeatureCache
 
 ABOUT: dict[str, Any] = {
     "dataset": "mvtec_ad",

@@ -20,8 +20,8 @@ from anomaly_sweep.config import AugmentationConf
 from anomaly_sweep.datasets import Category
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features import extract as room
+from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.extract import extract
-from anomaly_sweep.features.network import Network
 
 NOISE = AugmentationConf(name="noise", kind="noise", passes=2, keep_original=True)
 

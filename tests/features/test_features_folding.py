@@ -9,8 +9,8 @@ import torch
 from features_parts import give_statistics
 from torch import Tensor, nn
 
-from anomaly_sweep.features._torchvision import ensure_torchvision_imports
-from anomaly_sweep.features.folding import FoldedNorm, fold_batch_norm
+from anomaly_sweep.features.backbone.folding import FoldedNorm, fold_batch_norm
+from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
 
 ensure_torchvision_imports()
 import timm  # noqa: E402

@@ -13,11 +13,11 @@ from features_parts import CPU, PLAIN, make_category, resnet18
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features import maps as room
-from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.backbone.network import Network
+from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.images import load_square
 from anomaly_sweep.features.maps import MapBatch, MapStream
-from anomaly_sweep.features.network import Network
-from anomaly_sweep.features.shards import Shard
+from anomaly_sweep.features.shard import Shard
 
 LEVELS = ["level2", "level3"]
 
@@ -130,7 +130,7 @@ def test_maps_must_be_finite(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(AnomalySweepError, match="level2 hold NaN or infinity"):
             list(stream.batches("test"))
     finally:
-        from anomaly_sweep.features import networks
+        from anomaly_sweep.features.backbone import loaded as networks
 
         networks._kept.clear()
 

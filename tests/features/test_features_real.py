@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 from anomaly_sweep.config import BackboneConf, parse_node
 from anomaly_sweep.datasets import FileIndex, read_category
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.features import network as network_room
-from anomaly_sweep.features.cache import FeatureCache
+from anomaly_sweep.features.backbone import network as network_room
+from anomaly_sweep.features.backbone.network import Network
+from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.images import _decode, _decode_fast, load_square
-from anomaly_sweep.features.network import Network
-from anomaly_sweep.features.shards import Shard, features_of
+from anomaly_sweep.features.shard import Shard, features_of
 
 REAL = os.environ.get("ANOMALY_SWEEP_REAL")
 pytestmark = [

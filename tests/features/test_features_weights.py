@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.errors import WeightsError
-from anomaly_sweep.features import create as create_module
-from anomaly_sweep.features.create import create
-from anomaly_sweep.features.network import Network
-from anomaly_sweep.features.weights import is_random, read_state, weights_identity, weights_label
+from anomaly_sweep.features.backbone import create as create_module
+from anomaly_sweep.features.backbone.create import create
+from anomaly_sweep.features.backbone.network import Network
+from anomaly_sweep.features.backbone.weights import is_random, read_state, weights_identity, weights_label
 
 
 def state_of(seed: int = 3) -> dict[str, torch.Tensor]:
@@ -229,7 +229,7 @@ def test_partial_file_gives_what_the_whole_file_gives(tmp_path: Path) -> None:
 )
 def test_unreachable_hub_is_told_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
     code = (
-        "import time; from features_parts import resnet18; from anomaly_sweep.features.create import create\n"
+        "import time; from features_parts import resnet18; from anomaly_sweep.features.backbone.create import create\n"
         "from anomaly_sweep.errors import WeightsError; start = time.monotonic()\n"
         "try: create(resnet18(weights='pretrained'))\n"
         "except WeightsError as error: print(error)\n"

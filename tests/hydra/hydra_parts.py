@@ -16,9 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from anomaly_sweep.config import register
-from anomaly_sweep.labels import config_folder
-from anomaly_sweep.sweep import grids
-from anomaly_sweep.sweep.compose import Composer
+from anomaly_sweep.config.labels import config_folder
+from anomaly_sweep.launch import grids
+from anomaly_sweep.launch.compose import Composer
 
 
 class Multirun:

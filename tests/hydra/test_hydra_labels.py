@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anomaly_sweep.config import Configuration, PcaModeConf, parse
-from anomaly_sweep.labels import label_of
+from anomaly_sweep.config.labels import label_of
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import pytest
 from hydra_parts import Multirun
 
 from anomaly_sweep.config import Configuration, parse
+from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.labels import config_folder
-from anomaly_sweep.sweep.checks import check_settings
-from anomaly_sweep.sweep.compose import configurations_of
+from anomaly_sweep.launch.compose import configurations_of
+from anomaly_sweep.sweep.plan.checks import check_settings
 
 GROUPS = (
     "backbone",

@@ -10,8 +10,8 @@ from hydra_parts import command
 
 from anomaly_sweep.cli import sweep
 from anomaly_sweep.cli.overrides import check_overrides
+from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.labels import config_folder
 
 KEYS = [
     ("pca_mode.rat=0.3", "Did you mean pca_mode.rate? Allowed keys of pca_mode: name, mode, rate, basis"),

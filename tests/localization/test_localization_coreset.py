@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
 
-from anomaly_sweep.localization import coreset
-from anomaly_sweep.localization.coreset import greedy, select
+from anomaly_sweep.localization.patchcore import coreset
+from anomaly_sweep.localization.patchcore.coreset import greedy, select
 
 
 def plain(squares: np.ndarray, count: int, reach: np.ndarray) -> list[int]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
-from anomaly_sweep.localization.maps import render
+from anomaly_sweep.localization.render import render
 
 
 @settings(max_examples=30, deadline=None)

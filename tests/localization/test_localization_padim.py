@@ -17,11 +17,11 @@ from scipy.spatial.distance import mahalanobis
 from torch.nn.functional import interpolate
 
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, EstimatorError
-from anomaly_sweep.localization import padim_layout
-from anomaly_sweep.localization.build import build
-from anomaly_sweep.localization.padim import Padim
-from anomaly_sweep.localization.padim_factors import count_numbers, nest, unnest
-from anomaly_sweep.localization.padim_layout import choose_channels
+from anomaly_sweep.localization.create import build
+from anomaly_sweep.localization.padim import layout as padim_layout
+from anomaly_sweep.localization.padim.gaussians import count_numbers, nest, unnest
+from anomaly_sweep.localization.padim.layout import choose_channels
+from anomaly_sweep.localization.padim.localizer import Padim
 
 Maps = dict[str, torch.Tensor]
 Shapes = dict[str, tuple[int, int, int]]

@@ -16,12 +16,13 @@ from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
 from torch.profiler import ProfilerActivity, profile
 
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, EstimatorError
-from anomaly_sweep.localization import patch_memory, patch_search
-from anomaly_sweep.localization.build import build
-from anomaly_sweep.localization.patch_fit import Selection
-from anomaly_sweep.localization.patch_memory import available_bytes
-from anomaly_sweep.localization.patchcore import PatchCore
-from anomaly_sweep.localization.patches import Patches, windows
+from anomaly_sweep.localization.create import build
+from anomaly_sweep.localization.patchcore import memory as patch_memory
+from anomaly_sweep.localization.patchcore import search as patch_search
+from anomaly_sweep.localization.patchcore.localizer import PatchCore
+from anomaly_sweep.localization.patchcore.memory import available_bytes
+from anomaly_sweep.localization.patchcore.patches import Patches, windows
+from anomaly_sweep.localization.patchcore.selection import Selection
 
 Maps = dict[str, torch.Tensor]
 Shapes = dict[str, tuple[int, int, int]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.localization.regression import Centred, Ridge, Sums
+from anomaly_sweep.localization.ridge.regression import Centred, Ridge, Sums
 
 Array = NDArray[np.float64]
 

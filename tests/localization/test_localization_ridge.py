@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.datasets import read_category
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, EstimatorError
+from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.images import load_square
-from anomaly_sweep.features.network import Network
-from anomaly_sweep.localization import ridge
-from anomaly_sweep.localization.build import build
-from anomaly_sweep.localization.maps import render
-from anomaly_sweep.localization.neighborhood import Joining, cells, chain, window
-from anomaly_sweep.localization.ridge import RidgeLocalizer
+from anomaly_sweep.localization.create import build
+from anomaly_sweep.localization.render import render
+from anomaly_sweep.localization.ridge import localizer as ridge
+from anomaly_sweep.localization.ridge.localizer import RidgeLocalizer
+from anomaly_sweep.localization.ridge.neighborhood import Joining, cells, chain, window
 from anomaly_sweep.metrics.regions import pixel_auroc
 
 Maps = dict[str, Tensor]

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.spectrum import Spectrum, first_equal_rows
+from anomaly_sweep.estimators.spectrum import Spectrum, first_equal_rows
 
 SHAPES = [(2, 1), (2, 5), (9, 1), (9, 4), (9, 8), (9, 9), (9, 10), (9, 40), (60, 130), (130, 60)]
 

@@ -21,13 +21,13 @@ from torch.nn.functional import interpolate
 from anomaly_sweep.config import DatasetConf
 from anomaly_sweep.datasets import Category, FileIndex, read_category
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError
+from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.images import load_mask, load_square
-from anomaly_sweep.features.network import Network
-from anomaly_sweep.sweep import execute as execute_module
-from anomaly_sweep.sweep import localize as room
-from anomaly_sweep.sweep.plan import make_plan
-from anomaly_sweep.sweep.recording import Outcome, Parent
-from anomaly_sweep.sweep.run import describe_configurations, run_configurations
+from anomaly_sweep.sweep.plan.planner import make_plan
+from anomaly_sweep.sweep.record.recording import Outcome, Parent
+from anomaly_sweep.sweep.run import executor as execute_module
+from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
+from anomaly_sweep.tasks.localization import run as room
 from anomaly_sweep.tracking import names
 
 ALONE = Parent("alone")
@@ -245,7 +245,7 @@ def test_detection_and_localization_in_one_sweep(tiny_dataset: Path, tmp_path: P
 
 
 def test_two_processes(tiny_dataset: Path, tmp_path: Path) -> None:
-    padim = {"name": "padim", "_target_": "anomaly_sweep.localization.padim.Padim", "channels": 20}
+    padim = {"name": "padim", "_target_": "anomaly_sweep.localization.padim.localizer.Padim", "channels": 20}
     one = run(tmp_path / "a", localization(tiny_dataset, padim))
     two = run(tmp_path / "b", localization(tiny_dataset, padim, figure=True), workers=2)
     assert not one[0].failures

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from sweep_cases import runtime, tracking
 
 from anomaly_sweep.config import BackboneConf, DatasetConf, LocalizationConfiguration, TaskConf
-from anomaly_sweep.labels import config_folder
-from anomaly_sweep.sweep.recording import Parent
-from anomaly_sweep.sweep.run import run_configurations
+from anomaly_sweep.config.labels import config_folder
+from anomaly_sweep.sweep.record.recording import Parent
+from anomaly_sweep.sweep.run.configurations import run_configurations
 
 #: Pixel AUROC on bottle with ResNet-18: PatchCore and PaDiM as published (within a point), ridge as the
 #: prototype measured it (0.978, within a point).

@@ -21,7 +21,7 @@ from anomaly_sweep.config import (
 )
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import ConfigError, DatasetError
-from anomaly_sweep.sweep.plan import Plan, make_plan
+from anomaly_sweep.sweep.plan.planner import Plan, make_plan
 
 
 def plan(configurations: list[Configuration], tmp_path: Path) -> Plan:

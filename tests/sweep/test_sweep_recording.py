@@ -26,15 +26,15 @@ from anomaly_sweep.cli.sweep import main
 from anomaly_sweep.config import Configuration, DatasetConf, PcaModeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import TrackingError
-from anomaly_sweep.sweep import execute as execute_module
-from anomaly_sweep.sweep import recording as recording_module
-from anomaly_sweep.sweep.plan import make_plan
-from anomaly_sweep.sweep.recording import Parent, Recording
-from anomaly_sweep.sweep.run import run_configurations
-from anomaly_sweep.sweep.trial import TrialResult
+from anomaly_sweep.sweep.plan.planner import make_plan
+from anomaly_sweep.sweep.record import recording as recording_module
+from anomaly_sweep.sweep.record.recording import Parent, Recording
+from anomaly_sweep.sweep.run import executor as execute_module
+from anomaly_sweep.sweep.run.configurations import run_configurations
+from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tracking import bulk, names
-from anomaly_sweep.tracking.recorder import Recorder
 from anomaly_sweep.tracking.sqlite import prepare
+from anomaly_sweep.tracking.writer import Recorder
 
 
 class Killed(BaseException):

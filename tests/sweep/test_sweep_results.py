@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from anomaly_sweep.errors import CacheError
-from anomaly_sweep.sweep.results import ResultStore
-from anomaly_sweep.sweep.trials import TrialResult
+from anomaly_sweep.sweep.record.results import ResultStore
+from anomaly_sweep.tasks.detection.run import TrialResult
 
 
 def result(name: str, auc: float = 0.5) -> TrialResult:

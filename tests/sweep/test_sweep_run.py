@@ -19,12 +19,12 @@ from sweep_cases import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
 from anomaly_sweep.config import LayerConf, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex, read_category
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError, TrackingError
-from anomaly_sweep.features.shards import Shard, cache_at, features_of
-from anomaly_sweep.sweep import execute as execute_module
-from anomaly_sweep.sweep.recording import Outcome, Parent
-from anomaly_sweep.sweep.run import describe_configurations, run_configurations
+from anomaly_sweep.features.shard import Shard, cache_at, features_of
+from anomaly_sweep.sweep.record.recording import Outcome, Parent
+from anomaly_sweep.sweep.run import executor as execute_module
+from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
 from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.recorder import Recorder
+from anomaly_sweep.tracking.writer import Recorder
 
 ALONE = Parent("alone")
 

@@ -18,14 +18,14 @@ from sweep_cases import FLOW, KNN1, MVG, configuration, runtime, tracking
 
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.datasets import read_category
+from anomaly_sweep.launch import session
 from anomaly_sweep.metrics.ranking import settle_ties
-from anomaly_sweep.sweep import session
-from anomaly_sweep.sweep.recording import Outcome, Parent
-from anomaly_sweep.sweep.results import RESULTS
-from anomaly_sweep.sweep.run import run_configurations
+from anomaly_sweep.sweep.record.recording import Outcome, Parent
+from anomaly_sweep.sweep.record.results import RESULTS
+from anomaly_sweep.sweep.run.configurations import run_configurations
 from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.recorder import Recorder
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
+from anomaly_sweep.tracking.writer import Recorder
 from multirun_analysis.cli import main
 
 

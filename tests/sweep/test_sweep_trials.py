@@ -18,7 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.features.matrices import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.trials import Trial, TrialResult, run_trials
+from anomaly_sweep.tasks.detection.run import Trial, TrialResult, run_trials
 
 ESTIMATORS = "anomaly_sweep.estimators"
 REDUCTIONS = [PcaModeConf("none")] + [

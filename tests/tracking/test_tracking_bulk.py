@@ -20,10 +20,10 @@ from tracking_cases import configuration_run, public_calls, record, row, store
 
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking import bulk, names
-from anomaly_sweep.tracking import client as client_module
-from anomaly_sweep.tracking import recorder as recorder_module
+from anomaly_sweep.tracking import store as client_module
+from anomaly_sweep.tracking import writer as recorder_module
 from anomaly_sweep.tracking.content import ConfigurationRun
-from anomaly_sweep.tracking.recorder import Recorder
+from anomaly_sweep.tracking.writer import Recorder
 
 TIMES = {"start_time", "end_time", "deleted_time", "timestamp", "creation_time", "last_update_time"}
 

@@ -16,12 +16,12 @@ from mlflow.exceptions import MlflowException
 from tracking_cases import conf, configuration_run, public_calls, record, row, store
 
 from anomaly_sweep.errors import TrackingError
-from anomaly_sweep.tracking import client as client_module
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking import sqlite as sqlite_module
+from anomaly_sweep.tracking import store as client_module
 from anomaly_sweep.tracking.content import mean_auc, per_class_note
-from anomaly_sweep.tracking.recorder import Recorder
 from anomaly_sweep.tracking.view import VIEW_TAG, runs_page
+from anomaly_sweep.tracking.writer import Recorder
 
 
 def test_the_mean_needs_every_category() -> None:

@@ -14,8 +14,8 @@ from unittest import mock
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.tracking import bulk, names
 from anomaly_sweep.tracking.content import ConfigurationRun
-from anomaly_sweep.tracking.recorder import Recorder
 from anomaly_sweep.tracking.sqlite import prepare
+from anomaly_sweep.tracking.writer import Recorder
 
 
 def conf(folder: Path, **changes: Any) -> TrackingConf:

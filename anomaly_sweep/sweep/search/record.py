@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from anomaly_sweep.sweep.search.study import REASON, Search
 from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.client import retrying, timestamp
-from anomaly_sweep.tracking.recorder import Recorder
+from anomaly_sweep.tracking.store import retrying, timestamp
+from anomaly_sweep.tracking.writer import Recorder
 
 _SHOWN = 20
 

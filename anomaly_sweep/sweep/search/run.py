@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from anomaly_sweep.config import RuntimeConf, TrackingConf, parse_node
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
-from anomaly_sweep.sweep.compose import Composer
-from anomaly_sweep.sweep.launch import (
+from anomaly_sweep.launch.compose import Composer
+from anomaly_sweep.launch.jobs import (
     OpenSweep,
     SweepFailedError,
     check_all,
@@ -25,12 +25,12 @@ from anomaly_sweep.sweep.launch import (
     failure_reasons,
     open_sweep,
 )
+from anomaly_sweep.launch.session import sweep_identity
 from anomaly_sweep.sweep.search import record
 from anomaly_sweep.sweep.search.settings import Settings
 from anomaly_sweep.sweep.search.space import Space, parse_space
 from anomaly_sweep.sweep.search.study import Result, Search
-from anomaly_sweep.sweep.session import sweep_identity
-from anomaly_sweep.tracking.recorder import Recorder
+from anomaly_sweep.tracking.writer import Recorder
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.sweep.grids import as_overrides, ordered
+from anomaly_sweep.launch.grids import as_overrides, ordered
 
 
 @dataclass(frozen=True)

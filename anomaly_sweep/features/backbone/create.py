@@ -1,0 +1,138 @@
+"""timm networks with their weights: pretrained, random or from a file."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torch
+from torch import nn
+
+from anomaly_sweep.config import PRETRAINED, RANDOM, BackboneConf
+from anomaly_sweep.errors import ConfigError, WeightsError
+from anomaly_sweep.features.backbone import weights
+from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_HUB_SECONDS = 10.0
+
+
+def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
+    """The network with its weights, and the names of the parameters that the weights lack.
+
+    torch's global random state is left as it was.
+
+    Raises
+    ------
+    ConfigError
+        If timm does not know the model or its arguments, or its maps are not channels-first.
+    WeightsError
+        If the weights cannot be had or do not fit.
+    """
+    ensure_torchvision_imports()
+    pretrained = backbone.weights == PRETRAINED
+    _check_name(backbone)
+    if pretrained:
+        _check_tag(backbone)
+        _check_hub(backbone)
+    try:
+        model = _make(backbone, pretrained=pretrained)
+    except Exception as error:  # constructors, hub clients and file readers raise what they like
+        if pretrained and _can_be_made(backbone):
+            raise _not_had(backbone, error) from error
+        raise ConfigError(
+            f"backbone {backbone.name}: timm cannot make {backbone.model} with "
+            f"backbone.kwargs={dict(backbone.kwargs)}: {_short(error)}"
+        ) from error
+    if getattr(model, "output_fmt", "NCHW") != "NCHW":
+        raise ConfigError(
+            f"backbone.model={backbone.model}: its maps are {model.output_fmt}; choose a convolutional "
+            "network, whose maps are (batch, channels, height, width)"
+        )
+    if backbone.weights in (PRETRAINED, RANDOM):
+        return model, frozenset()
+    return model, weights.load_file_into(model, backbone)
+
+
+def _make(backbone: BackboneConf, *, pretrained: bool) -> nn.Module:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(
+            backbone.weights_seed
+        )  # not the GPUs': nothing would restore them
+        model: nn.Module = timm.create_model(backbone.model, pretrained=pretrained, **backbone.kwargs)
+    return model
+
+
+def _can_be_made(backbone: BackboneConf) -> bool:
+    try:
+        _make(backbone, pretrained=False)
+    except Exception:
+        return False
+    return True
+
+
+def _check_name(backbone: BackboneConf) -> None:
+    import timm
+
+    if timm.is_model(backbone.model):
+        return
+    near = difflib.get_close_matches(backbone.model.partition(".")[0], timm.list_models(), n=3)
+    raise ConfigError(
+        f"backbone.model={backbone.model}: timm {timm.__version__} has no such network"
+        + (f"; near: {', '.join(near)}" if near else "; timm.list_models() lists them")
+    )
+
+
+def _check_tag(backbone: BackboneConf) -> None:
+    """Pretrained weights are named by a tag: timm's choice for an untagged name changes between versions."""
+    import timm
+
+    architecture, _, tag = backbone.model.partition(".")
+    known = [name for name in timm.list_models(pretrained=True) if name.partition(".")[0] == architecture]
+    if backbone.model in known:
+        return
+    if not known:
+        raise WeightsError(
+            f"backbone.weights=pretrained: timm has no pretrained weights for {backbone.model}; give a file "
+            "(backbone.weights=PATH) or ask for backbone.weights=random"
+        )
+    problem = f"timm has no weights of that tag ({tag})" if tag else "the name has no weight tag"
+    raise WeightsError(
+        f"backbone.model={backbone.model} with backbone.weights=pretrained: {problem}; choose from "
+        f"{', '.join(known)}"
+    )
+
+
+def _check_hub(backbone: BackboneConf) -> None:
+    """Ask the hub once for weights not downloaded yet: its client would retry for most of a minute."""
+    import timm
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    source: Any = timm.get_pretrained_cfg(backbone.model)
+    if source is None or not source.hf_hub_id:
+        return  # a plain address: its client does not retry
+    repository, _, revision = source.hf_hub_id.partition("@")
+    files = (source.hf_hub_filename,) if source.hf_hub_filename else _HUB_FILES
+    where = {"revision": revision or None}
+    if any(isinstance(try_to_load_from_cache(repository, file, **where), str) for file in files):
+        return
+    try:
+        get_session().head(hf_hub_url(repository, files[0], **where), timeout=_HUB_SECONDS)
+    except Exception as error:  # the client's, its HTTP library's (which changed) or the system's
+        raise _not_had(backbone, error) from error
+
+
+def _not_had(backbone: BackboneConf, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"backbone.weights=pretrained: the weights of {backbone.model} could not be had from timm's hub "
+        f"({_short(error)}). Connect to the internet once, give a file (backbone.weights=PATH), or ask for "
+        "backbone.weights=random"
+    )
+
+
+def _short(error: Exception, limit: int = 300) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -1,0 +1,50 @@
+"""The network of the shards at hand: made once, kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from anomaly_sweep.config import BackboneConf
+from anomaly_sweep.errors import WeightsError
+from anomaly_sweep.features.backbone.weights import weights_identity
+from anomaly_sweep.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from anomaly_sweep.features.backbone.network import Network
+
+_kept: dict[str, Network] = {}
+
+
+def network_of(backbone: BackboneConf, device: str, identity: dict[str, str]) -> Network:
+    """The network with the weights of that identity; one at a time stays in memory.
+
+    Raises
+    ------
+    ConfigError, WeightsError
+        If there is no such network, or its weights cannot be had or are not those any more.
+    """
+    from anomaly_sweep.features.backbone.network import Network
+    from anomaly_sweep.features.extract import resolve_device
+
+    key = fingerprint(backbone, device, identity)
+    if key not in _kept:
+        _kept.clear()
+        network = Network(backbone, resolve_device(device))
+        if weights_identity(backbone) != identity:  # features would be kept under another file's name
+            raise WeightsError(
+                f"{backbone.weights}: the file has changed since the work was planned; start again"
+            )
+        _kept[key] = network
+    return _kept[key]
+
+
+def check_network(backbone: BackboneConf, levels: Sequence[str], device: str) -> dict[str, str]:
+    """Make the network once, before long work starts; returns the levels its weights do not reach.
+
+    Raises
+    ------
+    ConfigError, WeightsError
+        If there is no such network or its weights cannot be had.
+    """
+    return network_of(backbone, device, weights_identity(backbone)).unusable(levels)

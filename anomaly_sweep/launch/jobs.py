@@ -1,0 +1,278 @@
+"""The bodies of the Hydra plugins and of the task function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from anomaly_sweep.config import RuntimeConf, parse
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
+from anomaly_sweep.launch import grids, session
+from anomaly_sweep.launch.compose import Composer, configurations_of
+
+if TYPE_CHECKING:
+    from anomaly_sweep.sweep.record.recording import Outcome, Parent
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 10
+
+
+class SweepFailedError(CompactHydraException):
+    """Some trials failed. Hydra prints it without a stack trace and exits with a non-zero code.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        ``category: reason`` of each failed trial.
+    """
+
+    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message, tuple(reasons))  # both in args, so that it survives pickling
+        self.message = message
+        self.reasons = tuple(reasons)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def run_job(cfg: DictConfig) -> float | tuple[float, ...]:
+    """One configuration: Hydra's task function, under any launcher.
+
+    Returns
+    -------
+    float or tuple of float
+        What ``runtime.objectives`` asks for: the mean AUC, or as many numbers as it names.
+
+    Raises
+    ------
+    SweepFailedError
+        If a trial failed (after everything has been recorded), or nothing could be done.
+    """
+    from anomaly_sweep.launch.show import show_outcome
+    from anomaly_sweep.sweep.record.recording import Parent
+    from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
+
+    hydra = HydraConfig.get()
+    try:
+        configuration, tracking, runtime = parse(cfg)
+        if runtime.plan_only:
+            print(describe_configurations([configuration], runtime))
+            return float("nan")
+        parent = None
+        if hydra.mode == RunMode.MULTIRUN:
+            parent = session.current(Path(hydra.sweep.dir))
+        (outcome,) = run_configurations(
+            [configuration], tracking, runtime, parent or Parent(Path(hydra.runtime.output_dir).name)
+        )
+    except AnomalySweepError as error:
+        raise SweepFailedError(f"error: {error}") from None
+    if hydra.mode == RunMode.RUN:
+        show_outcome(outcome)
+    return _objectives(outcome, runtime)
+
+
+def launch_grid(
+    config: DictConfig, composer: Composer, job_overrides: Sequence[Sequence[str]]
+) -> list[JobReturn]:
+    """All jobs of a sweep as one computation.
+
+    Under a sweeper that starts no parent run (Hydra's own), each call is a sweep of its own.
+    """
+    from anomaly_sweep.sweep.run.configurations import run_configurations
+
+    folder = Path(str(config.hydra.sweep.dir))
+    try:
+        jobs = composer.jobs(job_overrides)
+        _same_for_all(jobs)
+        runtime: RuntimeConf = jobs[0]["runtime"]
+        configurations = configurations_of(jobs)
+        parent = session.current(folder)
+        if parent is not None:
+            outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, parent)
+        else:
+            with open_sweep(config, job_overrides) as sweep:
+                outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, sweep.parent)
+                sweep.failed = any(outcome.mean_auc is None for outcome in outcomes)
+    except AnomalySweepError as error:
+        raise SweepFailedError(f"error: {error}") from None
+    returns = []
+    for overrides, outcome in zip(job_overrides, outcomes, strict=True):
+        job = JobReturn()
+        job.overrides, job.working_dir, job.task_name = list(overrides), str(folder), config.hydra.job.name
+        try:
+            job.return_value, job.status = _objectives(outcome, runtime), JobStatus.COMPLETED
+        except SweepFailedError as error:
+            job.return_value, job.status = error, JobStatus.FAILED
+        returns.append(job)
+    return returns
+
+
+def _same_for_all(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """How a sweep runs and where it is recorded is one choice for all its jobs."""
+    for name in ("tracking", "runtime"):
+        for job in jobs:
+            if job[name] is not jobs[0][name] and job[name] != jobs[0][name]:
+                raise ConfigError(
+                    f"{name} differs between jobs, but hydra/launcher=grid runs them together; give {name}.* "
+                    "one value, or use hydra/launcher=basic"
+                )
+
+
+def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) -> Composer:
+    """The launcher's composer where it has one, so that nothing is composed twice."""
+    own = getattr(launcher, "composer", None)
+    if isinstance(own, Composer):
+        return own
+    return Composer(lambda overrides: loader.load_sweep_config(config, overrides))
+
+
+def check_all(nodes: Sequence[dict[str, Any]]) -> None:
+    """What is wrong between nodes, or with the arguments of an open node, told before anything starts."""
+    from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings
+
+    configurations = configurations_of(nodes)
+    check_settings(configurations)
+    check_objectives(configurations, nodes[0]["runtime"])
+
+
+def describe_sweep(nodes: Sequence[dict[str, Any]]) -> str:
+    """The plan of a sweep in words (``runtime.plan_only``)."""
+    from anomaly_sweep.sweep.run.configurations import describe_configurations
+
+    return describe_configurations(configurations_of(nodes), nodes[0]["runtime"])
+
+
+@dataclass
+class OpenSweep:
+    """A sweep in progress: its parent run and what has failed so far."""
+
+    parent: Parent
+    bad: list[JobReturn] = field(default_factory=list)
+    failed: bool = True
+
+    def add(self, returns: Sequence[JobReturn]) -> None:
+        """Count what a launcher returned."""
+        self.bad.extend(job for job in returns if job.status != JobStatus.COMPLETED)
+
+    def check(self, total: int) -> None:
+        """Raise SweepFailedError if a job failed."""
+        if self.bad:
+            reasons = [reason for job in self.bad for reason in failure_reasons(job)]
+            raise SweepFailedError(
+                f"{len(self.bad)} of {total} configurations have failed trials; everything else is recorded. "
+                f"Launching the same sweep again does only what failed.\n{_grouped(reasons)}",
+                reasons,
+            )
+
+
+@contextmanager
+def open_sweep(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Iterator[OpenSweep]:
+    """A sweep's parent run and folder; the run is ended whatever happens.
+
+    Parameters
+    ----------
+    jobs : sequence of sequences of str
+        What identifies the sweep beside the config it starts from (see ``session.start``).
+    """
+    folder = Path(str(config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    sweep = OpenSweep(session.start(config, jobs))
+    try:
+        yield sweep
+    finally:
+        session.finish(config, sweep.parent, failed=sweep.failed)
+
+
+def sweep_grid(
+    config: DictConfig,
+    launcher: Launcher,
+    loader: ConfigLoader,
+    *,
+    grids_: Sequence[Mapping[str, Any]],
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+    max_batch_size: int | None,
+) -> list[Sequence[JobReturn]]:
+    """Expand a union of grids, launch it, and finish the sweep's parent run whatever happened.
+
+    Raises
+    ------
+    SweepFailedError
+        If a trial failed: after all others are done and recorded.
+    """
+    try:
+        jobs = grids.expand(grids_, params, arguments, OverridesParser.create(config_loader=loader))
+        # Composed before anything starts, so that a wrong value leaves nothing behind.
+        nodes = composer_of(config, launcher, loader).jobs(jobs)
+        if config.runtime.plan_only:
+            print(describe_sweep(nodes))
+            return []
+        check_all(nodes)
+        if hasattr(launcher, "composer"):
+            _same_for_all(nodes)
+        returns: list[Sequence[JobReturn]] = []
+        with open_sweep(config, jobs) as sweep:
+            step = max_batch_size or len(jobs)
+            for start in range(0, len(jobs), step):
+                returns.append(launcher.launch(jobs[start : start + step], initial_job_idx=start))
+                sweep.add(returns[-1])
+            sweep.failed = bool(sweep.bad)
+    except AnomalySweepError as error:
+        raise SweepFailedError(f"error: {error}") from None
+    log.info("sweep %s: %d configurations, %d with failures", sweep.parent.name, len(jobs), len(sweep.bad))
+    sweep.check(len(jobs))
+    return returns
+
+
+def _objectives(outcome: Outcome, runtime: RuntimeConf) -> float | tuple[float, ...]:
+    """What a sweeper wants to know of an outcome; SweepFailedError if there is no mean AUC."""
+    values = [outcome.objective(name) for name in runtime.objectives]
+    if outcome.mean_auc is None or None in values:
+        raise _failed(outcome)
+    return values[0] if len(values) == 1 else tuple(values)  # type: ignore[arg-type,return-value]
+
+
+def _failed(outcome: Outcome) -> SweepFailedError:
+    failures = outcome.failures
+    return SweepFailedError(
+        f"{len(failures)} of {len(outcome.rows)} trials failed:\n{_grouped(failures)}", failures
+    )
+
+
+def failure_reasons(job: JobReturn) -> Sequence[str]:
+    """Why a job failed: ``where: reason`` for each of its failed trials."""
+    error = job._return_value
+    if isinstance(error, SweepFailedError) and error.reasons:
+        return error.reasons
+    return [f"{' '.join(job.overrides or ())}: {error}"]
+
+
+def _grouped(failures: Sequence[str]) -> str:
+    """One line a distinct reason: how often, where, why."""
+    where: dict[str, list[str]] = {}
+    for failure in failures:
+        place, _, reason = failure.partition(": ")
+        where.setdefault(reason, []).append(place)
+    lines = []
+    for reason, places in sorted(where.items(), key=lambda item: -len(item[1]))[:_SHOWN]:
+        distinct = list(dict.fromkeys(places))
+        more = f" and {len(distinct) - 3} more" if len(distinct) > 3 else ""
+        lines.append(f"  {len(places)} x {', '.join(distinct[:3])}{more}: {reason}")
+    if len(where) > _SHOWN:
+        lines.append(f"  and {len(where) - _SHOWN} other reasons")
+    return "\n".join(lines)

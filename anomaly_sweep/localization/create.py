@@ -1,0 +1,51 @@
+"""Localizers from their configs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from anomaly_sweep.config import BackboneConf
+from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.instantiate import construct
+from anomaly_sweep.localization.base import Localizer
+
+_METHODS = ("levels", "partial_fit", "finish", "score", "fit_bytes")
+
+
+def build(config: Mapping[str, Any]) -> Localizer:
+    """An unfitted localizer.
+
+    Parameters
+    ----------
+    config : mapping
+        ``name``, ``_target_`` and the target's arguments.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`anomaly_sweep.instantiate.construct`, or if what is made is no localizer.
+    """
+    made = construct("localizer", config)
+    lacking = [name for name in _METHODS if not hasattr(made, name)]
+    if lacking:
+        raise ConfigError(f"localizer {config['name']}: {config['_target_']} has no {lacking[0]}")
+    return cast(Localizer, made)
+
+
+def levels_of(config: Mapping[str, Any], backbone: BackboneConf) -> tuple[str, ...]:
+    """The levels that a localizer reads.
+
+    Raises
+    ------
+    ConfigError
+        If the backbone lacks one of them: the message lists those it has.
+    """
+    levels = tuple(build(config).levels)
+    for level in levels:
+        if level not in backbone.levels:
+            raise ConfigError(
+                f"localizer={config['name']}: backbone {backbone.name} has no {level}; it has "
+                f"{', '.join(backbone.levels)}"
+            )
+    return levels

@@ -1,0 +1,253 @@
+"""The plan of a sweep: configurations -> shards -> trials, each distinct one once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from anomaly_sweep.config import AnyConfiguration, DatasetConf, LocalizationConfiguration
+from anomaly_sweep.datasets import Category, FileIndex, list_categories, masks_digest, read_category
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
+from anomaly_sweep.features.augmentation import excluded
+from anomaly_sweep.features.backbone.weights import weights_label
+from anomaly_sweep.features.cache.store import FeatureCache
+from anomaly_sweep.features.shard import Shard
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.tasks.base import (
+    AnyTrial,
+    LocalizationTrial,
+    TrialResult,
+    features_fingerprint,
+    levels_of,
+    settings_fingerprint,
+    trial_of,
+)
+from anomaly_sweep.tracking.names import METRIC_NAME
+
+
+@dataclass
+class ShardWork:
+    """A shard and the distinct trials on it, all of one task."""
+
+    shard: Shard
+    trials: dict[str, AnyTrial] = field(default_factory=dict)
+
+    @property
+    def localizations(self) -> list[LocalizationTrial]:
+        """The trials, where they are localization's."""
+        return [trial for trial in self.trials.values() if isinstance(trial, LocalizationTrial)]
+
+    def needs_network(self, cache: FeatureCache) -> bool:
+        """Whether some of its features have to be made (for localization: may have to be)."""
+        return bool(self.localizations) or bool(self.shard.missing(cache, self.levels()))
+
+    def levels(self, wanted: Sequence[str] | None = None) -> list[str]:
+        """The levels that its trials (or those with the wanted fingerprints) need, shallowest first."""
+        keep = self.trials if wanted is None else set(wanted)
+        needed = {level for print_, trial in self.trials.items() if print_ in keep for level in trial.levels}
+        return [level for level in self.shard.backbone.levels if level in needed]
+
+    def only(self, wanted: set[str]) -> ShardWork:
+        """The same shard with some of its trials."""
+        return ShardWork(self.shard, {p: t for p, t in self.trials.items() if p in wanted})
+
+
+@dataclass
+class Plan:
+    """Everything a sweep will compute, before any of it is.
+
+    Attributes
+    ----------
+    configurations : list of Configuration
+    weights : list of str
+        The weights label of each configuration.
+    cells : list of dict
+        For each configuration: category -> fingerprint of its trial.
+    works : list of ShardWork
+    failed : dict
+        Trials known not to be possible, by fingerprint.
+    """
+
+    configurations: list[AnyConfiguration]
+    weights: list[str]
+    cells: list[dict[str, str]]
+    works: list[ShardWork]
+    failed: dict[str, TrialResult]
+
+    @property
+    def fingerprints(self) -> set[str]:
+        """All distinct trials."""
+        return {print_ for cell in self.cells for print_ in cell.values()}
+
+    @cached_property
+    def trials(self) -> dict[str, AnyTrial]:
+        """All distinct trials that are possible, by fingerprint."""
+        return {print_: trial for work in self.works for print_, trial in work.trials.items()}
+
+    def configuration_fingerprint(self, index: int) -> str:
+        """Identity of a configuration with its data: what its run is recognised by."""
+        return fingerprint(self.cells[index])
+
+
+def make_plan(configurations: Sequence[AnyConfiguration], index: FileIndex) -> Plan:
+    """Plan a sweep.
+
+    What is wrong with one category or one backbone's weights makes holes (``failed``) there; what makes
+    everything impossible is raised.
+
+    Parameters
+    ----------
+    index : FileIndex
+        Remembers the contents of files.
+
+    Raises
+    ------
+    DatasetError
+        If a data set's root is missing or has none of the categories.
+    WeightsError
+        If a weight file is not there.
+    ConfigError
+        If a configuration names something that is not there.
+    """
+    planner = _Planner(index)
+    for configuration in configurations:
+        planner.add(configuration)
+    planner.plan.works = list(planner.works.values())
+    return planner.plan
+
+
+class _Planner:
+    """Puts a plan together; each distinct data set, backbone, shard and set of features is looked at once."""
+
+    def __init__(self, index: FileIndex) -> None:
+        self.plan = Plan([], [], [], [], {})
+        self.works: dict[tuple[str, ...], ShardWork] = {}
+        self._index = index
+        self._datasets: dict[str, dict[str, Category | str]] = {}
+        self._weights: dict[str, str] = {}
+        self._broken: dict[tuple[str, ...], str] = {}
+        self._masks: dict[tuple[str, ...], str] = {}
+        self._features: dict[tuple[str, ...], str] = {}
+        self._prints: dict[int, tuple[object, str]] = {}  # a node, kept so that its id stays its own
+
+    def add(self, configuration: AnyConfiguration) -> None:
+        """Plan one configuration's trials."""
+        dataset, backbone = self._print(configuration.dataset), self._print(configuration.backbone)
+        if dataset not in self._datasets:
+            self._datasets[dataset] = open_dataset(configuration.dataset)
+        if backbone not in self._weights:
+            self._weights[backbone] = weights_label(configuration.backbone)
+        excluded(configuration.augmentation, "*")  # a wrong name is told now
+        levels = levels_of(configuration)
+        settings = settings_fingerprint(configuration)
+        shard = (
+            type(configuration).__name__,
+            dataset,
+            backbone,
+            str(configuration.input_size),
+            self._print(configuration.augmentation),
+        )
+        cell = {}
+        for name, category in self._datasets[dataset].items():
+            key = (*shard, name)
+            self._make_work(key, configuration, category)
+            masks = (self._masks[key],) if key in self._masks else ()
+            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings, *masks)
+            if key in self._broken:
+                self.plan.failed[print_] = TrialResult.failed(print_, self._broken[key])
+            elif print_ not in self.works[key].trials:
+                self.works[key].trials[print_] = trial_of(configuration, print_, levels)
+        self.plan.configurations.append(configuration)
+        self.plan.weights.append(self._weights[backbone])
+        self.plan.cells.append(cell)
+
+    def _print(self, node: object) -> str:
+        """A node's fingerprint; configurations of one sweep share their nodes."""
+        if id(node) not in self._prints:
+            self._prints[id(node)] = (node, fingerprint(node))
+        return self._prints[id(node)][1]
+
+    def _make_work(
+        self, key: tuple[str, ...], configuration: AnyConfiguration, category: Category | str
+    ) -> None:
+        if key in self.works or key in self._broken:
+            return
+        if isinstance(category, str):
+            self._broken[key] = category
+            return
+        try:
+            shard = Shard.of(
+                category,
+                configuration.backbone,
+                configuration.input_size,
+                configuration.augmentation,
+                self._index,
+                configuration.dataset.center_crop,
+            )
+            if isinstance(configuration, LocalizationConfiguration):
+                check_masks(category)
+                self._masks[key] = masks_digest(category.test, self._index)
+        except DatasetError as error:
+            self._broken[key] = str(error)
+        else:
+            self.works[key] = ShardWork(shard)
+
+    def _features_of(self, key: tuple[str, ...], levels: tuple[str, ...]) -> str:
+        if (*key, *levels) not in self._features:
+            self._features[*key, *levels] = (
+                fingerprint(key, levels)
+                if key in self._broken
+                else features_fingerprint(self.works[key].shard, levels)
+            )
+        return self._features[*key, *levels]
+
+
+def check_masks(category: Category) -> None:
+    """Raise DatasetError unless every anomalous test image has a mask."""
+    without = [record.relative for record in category.test if record.label and record.mask is None]
+    if without:
+        raise DatasetError(
+            f"{category.name}: {len(without)} anomalous test images have no mask (first: {without[0]}); "
+            "task=localization needs them all"
+        )
+
+
+def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
+    """The categories asked for; one that cannot be used is the reason why.
+
+    The synthetic data set is generated first if it is not there.
+
+    Raises
+    ------
+    DatasetError
+        If the root is missing, or none of the categories can be used.
+    """
+    root = Path(conf.root).expanduser()
+    if conf.generate is not None:
+        from anomaly_sweep.datasets.synthetic import generate
+
+        generate(
+            root,
+            seed=conf.generate.seed,
+            size=conf.generate.size,
+            n_train=conf.generate.n_train,
+            n_test_good=conf.generate.n_test_good,
+            n_per_defect=conf.generate.n_per_defect,
+        )
+    there = list_categories(root)
+    found: dict[str, Category | str] = {}
+    for name in conf.categories or there:
+        try:
+            if not METRIC_NAME.fullmatch(name):
+                raise DatasetError(
+                    f"{root / name}: MLflow takes no metric of that name; rename the folder, using letters, "
+                    "digits, spaces and _ - . only"
+                )
+            found[name] = read_category(root, name, dataset=conf.name)
+        except AnomalySweepError as error:
+            found[name] = str(error)
+    if all(isinstance(category, str) for category in found.values()):
+        raise DatasetError("; ".join(str(reason) for reason in found.values()))
+    return found

@@ -1,0 +1,194 @@
+"""Recording a sweep's configurations, each as soon as all its trials are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomaly_sweep.config import AnyConfiguration, LocalizationConfiguration
+from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.features.backbone.weights import is_random
+from anomaly_sweep.sweep.plan.planner import Plan
+from anomaly_sweep.tasks.base import TrialResult
+from anomaly_sweep.tasks.localization.outputs import outputs_of
+from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.content import ConfigurationRun, Rows, mean_auc, mean_of
+from anomaly_sweep.tracking.writer import Recorder
+
+log = logging.getLogger(__name__)
+
+RANDOM_WARNING = "random weights: these numbers say nothing about ImageNet features"
+#: How long a tracking store that went away is left alone: twice as long each time, while it stays away.
+_PAUSE_SECONDS = 30.0
+_LONGEST_PAUSE = 480.0
+KEPT = "All results are kept: launching the same sweep again records what is missing"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one configuration: its rows of the long table (one a category) and its run."""
+
+    configuration: AnyConfiguration
+    rows: Rows
+    run_id: str | None
+
+    @property
+    def mean_auc(self) -> float | None:
+        """Mean AUROC over the categories; None unless every trial succeeded."""
+        return mean_auc(self.rows)
+
+    def objective(self, name: str) -> float | None:
+        """One of ``config.OBJECTIVES``: seconds in all, or a metric's mean (None if a category lacks it)."""
+        if name in names.TOTALS:
+            return math.fsum(row[name] or 0.0 for row in self.rows)
+        return mean_of(self.rows, "image_auroc" if name == "auc" else name)
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each failed trial."""
+        return [f"{row['category']}: {row['reason']}" for row in self.rows if row["image_auroc"] is None]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The sweep that configurations are recorded under; ``run_id`` None for a run on its own."""
+
+    name: str
+    run_id: str | None = None
+
+
+class Recording:
+    """Records configurations once all their trials are known."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Recorder,
+        parent: Parent,
+        known: dict[str, TrialResult],
+        cache_dir: Path,
+    ) -> None:
+        self.plan = plan
+        self.cache_dir = cache_dir
+        self.recorder = recorder
+        self.parent = parent
+        self.known = known
+        self._runs: dict[int, str] = {}
+        self._earlier = {} if parent.run_id is None else recorder.recorded(parent.run_id)
+        self._open = list(range(len(plan.configurations)))
+        self._final: dict[int, Rows] = {}
+        self._pause = _PAUSE_SECONDS
+        self._pause_until = 0.0
+
+    def record_complete(self, *, all_of_them: bool = False) -> None:
+        """Record every configuration that is complete (or, at the end, all that are left), together.
+
+        Raises
+        ------
+        TrackingError
+            At the end, if the tracking store is still away.
+        """
+        if time.monotonic() < self._pause_until and not all_of_them:
+            return
+        complete = [index for index in self._open if all_of_them or self._is_complete(index)]
+        fresh = [index for index in complete if not self._is_there(index)]
+        try:
+            for position, run_id in self.recorder.record(self._run(index) for index in fresh):
+                self._runs[fresh[position]] = run_id
+            self._pause = _PAUSE_SECONDS
+        except TrackingError as error:
+            if all_of_them:
+                raise TrackingError(f"{error}. {KEPT}") from error
+            # Results are safe in the result store: compute on, and try again later.
+            log.warning("not recorded for now: %s", error)
+            self._pause_until = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._open = [index for index in self._open if index not in self._runs]
+
+    def _is_complete(self, index: int) -> bool:
+        return all(print_ in self.known for print_ in self.plan.cells[index].values())
+
+    def _is_there(self, index: int) -> bool:
+        """Whether an earlier launch has recorded a configuration, and no worse."""
+        run_id, status = self._earlier.get(self.plan.configuration_fingerprint(index), (None, ""))
+        if run_id is None:
+            return False
+        rows = self._rows(index)
+        if status != "FINISHED" and mean_auc(rows) is not None:
+            return False
+        for row in rows:
+            row["run_id"] = run_id
+        self._final[index] = rows
+        self._runs[index] = run_id
+        return True
+
+    def _run(self, index: int) -> ConfigurationRun:
+        self._final[index] = self._rows(index)
+        configuration = self.plan.configurations[index]
+        print_ = self.plan.configuration_fingerprint(index)
+        earlier = self._earlier.get(print_)
+        context = self._context(index)
+        return ConfigurationRun(
+            labels=configuration.labels,
+            context={key: str(value) for key, value in context.items() if value is not None},
+            rows=self._final[index],
+            fingerprint=print_,
+            sweep=self.parent.name,
+            parent=self.parent.run_id,
+            config=dataclasses.asdict(configuration),
+            warning=RANDOM_WARNING if is_random(self.plan.weights[index]) else None,
+            files=self._files(index),
+            replaces=earlier[0] if earlier is not None else None,
+        )
+
+    def _context(self, index: int) -> dict[str, Any]:
+        """What the choices of a configuration were applied to."""
+        configuration = self.plan.configurations[index]
+        return {
+            "task": configuration.task_label,
+            "dataset": configuration.dataset.name,
+            "weights": self.plan.weights[index],
+            "input_size": configuration.input_size,
+            "center_crop": configuration.dataset.center_crop,
+        }
+
+    def _files(self, index: int) -> dict[str, Path]:
+        """What the trials of a configuration left beside their numbers."""
+        configuration = self.plan.configurations[index]
+        if not isinstance(configuration, LocalizationConfiguration):
+            return {}
+        return {
+            f"{category}/{name}": path
+            for category, print_ in self.plan.cells[index].items()
+            if print_ in self.known and self.known[print_].ok
+            for name, path in outputs_of(self.cache_dir, print_, configuration.task).items()
+        }
+
+    def _rows(self, index: int) -> Rows:
+        rows: Rows = []
+        context = self._context(index)
+        labels = self.plan.configurations[index].labels
+        for category, print_ in self.plan.cells[index].items():
+            result = self.known.get(
+                print_, TrialResult.failed(print_, "not run: the sweep stopped before it")
+            )
+            rows.append(
+                dict.fromkeys(names.TRIAL_COLUMNS)
+                | {"sweep": self.parent.name, "run_id": "", "category": category}
+                | context
+                | labels
+                | result.numbers()
+            )
+        return rows
+
+    def outcomes(self) -> list[Outcome]:
+        """In the order of the configurations."""
+        return [
+            Outcome(configuration, self._final[i], self._runs[i])
+            for i, configuration in enumerate(self.plan.configurations)
+        ]

@@ -1,0 +1,151 @@
+"""Run a sweep: plan, execute what is missing, record each configuration as soon as it is complete."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
+from anomaly_sweep.datasets import FileIndex
+from anomaly_sweep.errors import AnomalySweepError, CacheError
+from anomaly_sweep.features.shard import cache_at, check_network
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings
+from anomaly_sweep.sweep.plan.planner import Plan, ShardWork, make_plan
+from anomaly_sweep.sweep.record.recording import Outcome, Parent, Recording
+from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
+from anomaly_sweep.sweep.record.scores import record_scores
+from anomaly_sweep.sweep.run.executor import execute
+from anomaly_sweep.sweep.run.progress import Progress
+from anomaly_sweep.tasks.base import LocalizationTrial, TrialResult
+from anomaly_sweep.tasks.localization.outputs import are_there
+from anomaly_sweep.tracking.writer import Recorder
+
+log = logging.getLogger(__name__)
+
+
+def run_configurations(
+    configurations: Sequence[AnyConfiguration],
+    tracking: TrackingConf,
+    runtime: RuntimeConf,
+    parent: Parent,
+) -> list[Outcome]:
+    """Run configurations as one computation and record each of them.
+
+    Every result is kept on disk by fingerprint as soon as its shard ends; with ``runtime.resume`` those
+    that are there already, and did not fail, are not computed again.
+
+    Raises
+    ------
+    AnomalySweepError
+        For what makes the whole sweep impossible (nothing to read, weights that cannot be had, a tracking
+        store that cannot be written), before long work starts. A single trial's failure is in its row.
+    """
+    plan, works, known, store = _prepare(configurations, runtime)
+    log.info(
+        "configurations: %d, trials: %d (%d to compute in %d shards, %d known)",
+        len(plan.configurations),
+        len(plan.fingerprints),
+        sum(len(work.trials) for work in works),
+        len(works),
+        len(known),
+    )
+    known |= _check_networks(works, runtime, everything=len(known) == len(plan.failed))
+    works = _to_do(plan, known)
+    recording = Recording(plan, Recorder(tracking), parent, known, _cache_folder(runtime))
+    recording.record_complete()
+    with Progress(sum(len(work.trials) for work in works)) as progress:
+        for outcome in execute(works, runtime, progress.tick):
+            store.put(outcome.results)
+            known.update({result.fingerprint: result for result in outcome.results})
+            progress.current = f"{outcome.work.shard.backbone.name} {outcome.work.shard.category.name}"
+            recording.record_complete()
+            if runtime.on_error == "stop" and not all(result.ok for result in outcome.results):
+                log.error("stopping at the first failure (runtime.on_error=stop)")
+                break
+    recording.record_complete(all_of_them=True)
+    recorded = recording.outcomes()
+    for one in recorded:
+        if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
+            record_scores(recording.recorder, one.run_id, one.rows, _cache_folder(runtime))
+    return recorded
+
+
+def describe_configurations(configurations: Sequence[AnyConfiguration], runtime: RuntimeConf) -> str:
+    """The plan of configurations in words (``runtime.plan_only``); nothing is computed or recorded.
+
+    Raises
+    ------
+    AnomalySweepError
+        As :func:`run_configurations`, for what can be known without making a network.
+    """
+    from anomaly_sweep.sweep.plan.forecast import describe
+
+    plan, works, _, _ = _prepare(configurations, runtime)
+    return describe(plan, works, runtime)
+
+
+def _prepare(
+    configurations: Sequence[AnyConfiguration], runtime: RuntimeConf
+) -> tuple[Plan, list[ShardWork], dict[str, TrialResult], ResultStore]:
+    """The plan, the work left to do, the results known, and where results are kept."""
+    check_settings(configurations)
+    check_objectives(configurations, runtime)
+    folder = _cache_folder(runtime)
+    plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
+    store = ResultStore(folder / RESULTS)
+    known = dict(plan.failed)
+    if runtime.resume:
+        found = store.get(plan.fingerprints)
+        known |= {p: result for p, result in found.items() if result.ok and _is_whole(plan, p, folder)}
+    return plan, _to_do(plan, known), known, store
+
+
+def _is_whole(plan: Plan, print_: str, folder: Path) -> bool:
+    """Whether what a known trial is to leave beside its numbers is there too."""
+    trial = plan.trials.get(print_)
+    return not isinstance(trial, LocalizationTrial) or are_there(folder, print_, trial.task)
+
+
+def _cache_folder(runtime: RuntimeConf) -> Path:
+    folder = Path(runtime.cache_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CacheError(f"runtime.cache_dir={folder} cannot be made ({error})") from error
+    return folder
+
+
+def _to_do(plan: Plan, known: dict[str, TrialResult]) -> list[ShardWork]:
+    works = [work.only(set(work.trials) - set(known)) for work in plan.works]
+    return [work for work in works if work.trials]
+
+
+def _check_networks(
+    works: Sequence[ShardWork], runtime: RuntimeConf, *, everything: bool
+) -> dict[str, TrialResult]:
+    """Make each network that features are missing of, once; what it cannot give fails now, not in an hour."""
+    cache = cache_at(runtime.cache_dir)
+    needed: dict[str, list[ShardWork]] = defaultdict(list)
+    for work in works:
+        if work.needs_network(cache):
+            needed[fingerprint(work.shard.backbone)].append(work)
+    failed: dict[str, TrialResult] = {}
+    for same in needed.values():
+        levels = list(dict.fromkeys(level for work in same for level in work.levels()))
+        try:
+            unusable = check_network(same[0].shard.backbone, levels, runtime.device)
+        except AnomalySweepError as error:
+            if everything and len(same) == len(works):
+                raise
+            unusable = dict.fromkeys(levels, str(error))
+        for work in same:
+            for print_, trial in work.trials.items():
+                reasons = [unusable[level] for level in trial.levels if level in unusable]
+                if reasons:
+                    failed[print_] = TrialResult.failed(print_, reasons[0])
+    if failed and everything and len(failed) == sum(len(work.trials) for work in works):
+        raise AnomalySweepError(next(iter(failed.values())).reason)
+    return failed

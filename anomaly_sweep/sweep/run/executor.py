@@ -1,0 +1,235 @@
+"""Execute planned work: shards over local processes, results streamed back as each shard ends."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from anomaly_sweep.config import RuntimeConf
+from anomaly_sweep.features.shard import cache_at, features_of
+from anomaly_sweep.sweep.plan.planner import ShardWork
+from anomaly_sweep.sweep.run.progress import Tick
+from anomaly_sweep.tasks.base import Trial, TrialResult, reason_of
+from anomaly_sweep.tasks.detection.run import run_trials
+
+log = logging.getLogger(__name__)
+
+#: Below this many trials on cached features, starting processes costs more than they save.
+_SMALL = 120
+
+#: What a process with torch holds before it does anything.
+PROCESS_BYTES = 0.6e9
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """A shard that has been worked through, with a result for each of its trials."""
+
+    work: ShardWork
+    results: list[TrialResult]
+
+
+def execute(works: Sequence[ShardWork], runtime: RuntimeConf, tick: Tick) -> Iterator[ShardOutcome]:
+    """Work through shards, yielding each as it ends (in any order).
+
+    Shards run in ``runtime.workers`` processes with one thread each; in this process when that is one, or
+    when there is little to do. A shard whose process dies is tried once more by itself; if that dies too
+    its trials fail, saying so.
+    """
+    if not works:
+        return
+    workers = affordable(works, runtime, min(worker_count(runtime), len(works)))
+    budget = runtime.memory_gb * 1e9 / workers - PROCESS_BYTES
+    cache = cache_at(runtime.cache_dir)
+    all_cached = not any(work.needs_network(cache) for work in works)
+    if workers <= 1 or (all_cached and sum(len(work.trials) for work in works) <= _SMALL):
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(limits=1):
+            for work in works:
+                results = run_shard(work, runtime, tick, decoders=_decoders(runtime), budget=budget)
+                yield ShardOutcome(work, results)
+        return
+    died: list[ShardWork] = []
+    yield from _pooled(works, workers, runtime, budget, tick, died)
+    for work in died:
+        log.warning("a worker process died; trying %s again by itself", work.shard.category.name)
+        again: list[ShardWork] = []
+        yield from _pooled([work], 1, runtime, budget, tick, again)
+        if again:
+            reason = "the worker process died twice (out of memory, or killed)"
+            yield ShardOutcome(work, [TrialResult.failed(print_, reason) for print_ in work.trials])
+
+
+def worker_count(runtime: RuntimeConf) -> int:
+    """Processes to use: as configured, else one a core, or one in all when a GPU makes the features.
+
+    Always one in a process that another pool has started (``hydra/launcher=joblib``): that pool shares the
+    cores out already, and not every kind of worker can start workers of its own.
+    """
+    if multiprocessing.current_process().name != "MainProcess":
+        return 1
+    if runtime.workers is not None:
+        return runtime.workers
+    if runtime.device == "mps" or on_cuda(runtime):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def affordable(works: Sequence[ShardWork], runtime: RuntimeConf, workers: int) -> int:
+    """As many of the processes as ``runtime.memory_gb`` allows for the localizers; at least one."""
+    if workers == 1 or not any(work.localizations for work in works):
+        return workers
+    from anomaly_sweep.tasks.localization.run import largest_fit
+
+    need = max((largest_fit(work, runtime) for work in works if work.localizations), default=0)
+    return max(1, min(workers, int(runtime.memory_gb * 1e9 / (need + PROCESS_BYTES))))
+
+
+def on_cuda(runtime: RuntimeConf) -> bool:
+    """Whether the features are made on a CUDA device."""
+    if runtime.device == "auto":
+        import torch
+
+        return torch.cuda.is_available()
+    return runtime.device.startswith("cuda")
+
+
+def run_shard(
+    work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0
+) -> list[TrialResult]:
+    """Features of a shard, then its trials; a failure of the features is every trial's failure.
+
+    ``budget`` is the bytes that localizers fitted at once may hold; at least one is.
+    """
+    if work.localizations:
+        from anomaly_sweep.tasks.localization.run import run_localizations
+
+        return run_localizations(
+            work.shard, work.localizations, runtime, decoders=decoders, budget=budget, tick=tick
+        )
+    try:
+        features = features_of(
+            work.shard,
+            work.levels(),
+            cache_at(runtime.cache_dir),
+            device=runtime.device,
+            batch_size=runtime.batch_size,
+            decoders=decoders,
+            on_image=lambda count: tick(count, 0, 0),
+        )
+    except Exception as error:
+        reason = reason_of(error, f"shard {work.shard.category.name}")
+        tick(0, len(work.trials), len(work.trials))
+        return [TrialResult.failed(print_, reason) for print_ in work.trials]
+    return run_trials(
+        features,
+        work.shard.category.test_labels,
+        [trial for trial in work.trials.values() if isinstance(trial, Trial)],
+        device=_flow_device(runtime),
+        on_trial=lambda result: tick(0, 1, not result.ok),
+    )
+
+
+def _flow_device(runtime: RuntimeConf) -> str:
+    """Flows train where the features are made; elsewhere than on CUDA they are faster on the CPU."""
+    if not on_cuda(runtime):
+        return "cpu"
+    return "cuda" if runtime.device == "auto" else runtime.device
+
+
+def _decoders(runtime: RuntimeConf) -> int:
+    """Decoding threads of the only process: they keep a GPU fed; beside a CPU network they help little."""
+    return min(8, os.cpu_count() or 1) if runtime.device != "cpu" else 1
+
+
+def _pooled(
+    works: Sequence[ShardWork],
+    workers: int,
+    runtime: RuntimeConf,
+    budget: float,
+    tick: Tick,
+    died: list[ShardWork],
+) -> Iterator[ShardOutcome]:
+    """Shards over a pool; those that were in flight when a process died are put on ``died``."""
+    context = multiprocessing.get_context("spawn")
+    ticks = context.Queue()
+    stop = threading.Event()
+    listener = threading.Thread(target=_listen, args=(ticks, tick, stop), daemon=True)
+    listener.start()
+    waiting = list(works)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(ticks, os.getpid()))
+    flying: dict[Future[list[TrialResult]], ShardWork] = {}
+    try:
+        while waiting or flying:
+            # Few in flight: a shard that is only queued must not be lost with the process it waits for.
+            while waiting and len(flying) < workers:
+                work = waiting.pop(0)
+                flying[pool.submit(_work, work, runtime, budget)] = work
+            done, _ = wait(flying, return_when=FIRST_COMPLETED)
+            broken = False
+            for future in done:
+                work = flying.pop(future)
+                try:
+                    yield ShardOutcome(work, future.result())
+                except BrokenProcessPool:
+                    died.append(work)
+                    broken = True
+            if broken:
+                died.extend(flying.values())
+                flying.clear()
+                pool.shutdown(wait=True)
+                pool = ProcessPoolExecutor(
+                    workers, context, initializer=_start_worker, initargs=(ticks, os.getpid())
+                )
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        stop.set()
+        listener.join()
+
+
+def _listen(ticks: Any, tick: Tick, stop: threading.Event) -> None:
+    while True:
+        try:
+            tick(*ticks.get(timeout=0.2))
+        except queue.Empty:
+            if stop.is_set():
+                return
+
+
+_ticks: Any = None
+
+
+def _start_worker(ticks: Any, parent: int) -> None:
+    global _ticks
+    import signal
+
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1)
+    _ticks = ticks
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """Leave when the parent has been killed: nobody would read the result."""
+    import time
+
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _work(work: ShardWork, runtime: RuntimeConf, budget: float) -> list[TrialResult]:
+    return run_shard(work, runtime, lambda *counts: _ticks.put(counts), budget=budget)

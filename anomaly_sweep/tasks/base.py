@@ -1,0 +1,198 @@
+"""What a trial is and what comes out of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_sweep.config import (
+    AnyConfiguration,
+    Configuration,
+    LocalizationConfiguration,
+    PcaModeConf,
+    TaskConf,
+)
+from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.estimators.create import identity
+from anomaly_sweep.features.shard import Shard
+from anomaly_sweep.fingerprint import fingerprint, seed_of
+from anomaly_sweep.tracking.names import STATUS_FAILED, STATUS_OK
+
+log = logging.getLogger(__name__)
+
+#: Raised when the computation of a trial changes so that its numbers do.
+TRIAL_VERSION = 1
+LOCALIZATION_VERSION = 1
+#: Fields of a result that hold a value for each test image.
+PER_IMAGE = ("scores", "labels")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is done with a shard's pooled features (``task=detection``).
+
+    The fingerprint covers everything that changes the result.
+    """
+
+    fingerprint: str
+    levels: tuple[str, ...]
+    pools: tuple[str, ...]
+    pca_mode: PcaModeConf
+    estimator: dict[str, Any]
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether its estimator is a flow, which is trained together with others."""
+        return str(self.estimator["_target_"]).startswith("anomaly_sweep.estimators.flow.")
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in the trial."""
+        return seed_of(self.fingerprint)
+
+
+@dataclass(frozen=True)
+class LocalizationTrial:
+    """What is done with a shard's feature maps (``task=localization``); see :class:`Trial`."""
+
+    fingerprint: str
+    levels: tuple[str, ...]
+    localizer: dict[str, Any]
+    task: TaskConf
+
+
+AnyTrial: TypeAlias = Trial | LocalizationTrial
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """Outcome of a trial. ``image_auroc`` is None exactly when it failed, for the ``reason``.
+
+    ``fit_seconds`` and ``score_seconds`` are the estimator's or localizer's own; features and spectrum, which
+    trials share, are not in them. Trials that were computed together have equal shares of the time they took
+    together. What only localization has is None otherwise: the pixel metrics, the seconds of upsampling and
+    smoothing the test maps (``map_seconds``) and of the backbone on the test images (``backbone_seconds``; 0
+    from the cache), the bytes of the fitted state and the device all this took place on.
+
+    ``scores`` (float64, little-endian) and ``labels`` (int8, 1 for anomalous) have one value a test image, in
+    the order of the category's; the AUROC is of these scores as ``metrics.ranking.settle_ties`` settles them.
+    They are no part of what makes two results equal.
+    """
+
+    fingerprint: str
+    status: str
+    image_auroc: float | None = None
+    n_features: int | None = None
+    n_train: int | None = None
+    n_test: int | None = None
+    fit_seconds: float | None = None
+    score_seconds: float | None = None
+    reason: str = ""
+    pixel_auroc: float | None = None
+    aupro: float | None = None
+    map_seconds: float | None = None
+    backbone_seconds: float | None = None
+    state_bytes: int | None = None
+    device: str | None = None
+    scores: bytes | None = field(default=None, compare=False, repr=False)
+    labels: bytes | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def failed(cls, print_: str, reason: str) -> TrialResult:
+        """A hole with a reason."""
+        return cls(print_, STATUS_FAILED, reason=reason)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a number."""
+        return self.status == STATUS_OK
+
+    def numbers(self) -> dict[str, Any]:
+        """All fields but those that hold a value for each image: what goes into a row."""
+        return {name: value for name, value in vars(self).items() if name not in PER_IMAGE}
+
+
+def scores_as_bytes(scores: NDArray[np.float64]) -> bytes:
+    """Scores of the test images as a result keeps them."""
+    return scores.astype("<f8", copy=False).tobytes()
+
+
+def labels_as_bytes(labels: NDArray[np.int64]) -> bytes:
+    """Labels of the test images as a result keeps them."""
+    return labels.astype(np.int8).tobytes()
+
+
+def features_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
+    """Identity of a shard's features at some levels."""
+    return fingerprint(*(shard.about(split, level) for split in ("train", "test") for level in levels))
+
+
+def levels_of(configuration: AnyConfiguration) -> tuple[str, ...]:
+    """The levels of the backbone that a configuration reads.
+
+    Raises
+    ------
+    ConfigError
+        If the backbone lacks one of them.
+    """
+    if isinstance(configuration, Configuration):
+        return configuration.layer.of(configuration.backbone)
+    from anomaly_sweep.localization.create import levels_of as read_by  # imports torch
+
+    return read_by(configuration.localizer, configuration.backbone)
+
+
+def trial_of(configuration: AnyConfiguration, print_: str, levels: tuple[str, ...]) -> AnyTrial:
+    """The trial of a configuration with a fingerprint."""
+    if isinstance(configuration, LocalizationConfiguration):
+        return LocalizationTrial(print_, levels, dict(configuration.localizer), configuration.task)
+    return Trial(
+        print_,
+        levels,
+        tuple(configuration.pooling.kinds),
+        configuration.pca_mode,
+        dict(configuration.estimator),
+    )
+
+
+def settings_fingerprint(configuration: AnyConfiguration) -> str:
+    """Identity of what a configuration does with features: every setting that changes a trial's value."""
+    if isinstance(configuration, LocalizationConfiguration):
+        task = configuration.task
+        measured = (task.sigma, task.fpr_limit, task.connectivity, task.average, task.images)
+        arguments = {key: value for key, value in configuration.localizer.items() if key != "name"}
+        return fingerprint("localization", LOCALIZATION_VERSION, measured, arguments)
+    pca = configuration.pca_mode
+    reduction = [pca.mode] if pca.mode == "none" else [pca.mode, pca.rate, pca.basis]
+    return fingerprint(
+        TRIAL_VERSION, configuration.pooling.kinds, reduction, identity(configuration.estimator)
+    )
+
+
+def guarded(trial: AnyTrial, compute: Callable[..., TrialResult], *arguments: Any) -> TrialResult:
+    """A trial's result, or what ``compute(*arguments)`` raised: a trial's failure is its own."""
+    try:
+        return compute(*arguments)
+    except Exception as error:
+        return TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}"))
+
+
+def reason_of(error: Exception, what: str) -> str:
+    """Why something failed; the trace of an error that is not meant for users goes to the log."""
+    if isinstance(error, AnomalySweepError):
+        return str(error)
+    log.error("%s", what, exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+def by(trials: Sequence[Trial], key: Callable[[Trial], Any]) -> list[list[Trial]]:
+    """Groups of trials with equal keys, in order of first appearance."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(repr(key(trial)), []).append(trial)
+    return list(groups.values())

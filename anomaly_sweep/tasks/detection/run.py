@@ -1,0 +1,85 @@
+"""Trials of a shard: configurations on one category, computed from its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.features.matrices import ShardFeatures
+from anomaly_sweep.tasks.base import (
+    TRIAL_VERSION,
+    Trial,
+    TrialResult,
+    by,
+    features_fingerprint,
+    settings_fingerprint,
+)
+from anomaly_sweep.tasks.detection.one_by_one import run_each, run_flows
+from anomaly_sweep.tasks.detection.reductions import Reductions
+from anomaly_sweep.tasks.detection.shared_spectrum import is_shared, run_shared
+
+__all__ = [
+    "TRIAL_VERSION",
+    "Trial",
+    "TrialResult",
+    "features_fingerprint",
+    "run_trials",
+    "settings_fingerprint",
+]
+
+
+def run_trials(
+    features: ShardFeatures,
+    labels: NDArray[np.int64],
+    trials: Sequence[Trial],
+    *,
+    device: str = "cpu",
+    shared: bool = True,
+    on_trial: Callable[[TrialResult], None] = lambda _result: None,
+) -> list[TrialResult]:
+    """All trials of a shard, each with its own outcome; one spectrum per (levels, pools) is shared.
+
+    MVG and k-NN are computed for all reductions together (``shared=False``: each by itself, with the same
+    results), flows with the same settings are trained together, and everything else is fitted and scored
+    trial by trial. Results come in the order in which they are made, which is not that of the trials.
+
+    Parameters
+    ----------
+    features : ShardFeatures
+    labels : ndarray of shape (test images,)
+        1 for anomalous, 0 for good.
+    trials : sequence of Trial
+    device : str
+        Where flows are trained. The rest is done on the CPU in float64.
+    shared : bool
+    on_trial : callable
+        Told each result as it is made.
+    """
+    results = []
+    flows: list[tuple[Reductions, Trial]] = []
+
+    def keep(found: Iterable[TrialResult]) -> None:
+        for result in found:
+            on_trial(result)
+            results.append(result)
+
+    for group in by(trials, lambda t: (t.levels, t.pools)):
+        try:
+            reduced = Reductions(*features.matrices(group[0].levels, group[0].pools))
+        except AnomalySweepError as error:
+            keep(TrialResult.failed(trial.fingerprint, str(error)) for trial in group)
+            continue
+        together = [trial for trial in group if shared and is_shared(trial)]
+        trained = [trial for trial in group if trial.is_flow]
+        taken = {id(trial) for trial in (*together, *trained)}
+        keep(run_shared(reduced, labels, together))
+        keep(run_each(reduced, labels, [trial for trial in group if id(trial) not in taken]))
+        flows.extend((reduced, trial) for trial in trained)
+    # The flows of all levels wait for each other: those of one shape train together.
+    for same in by([trial for _, trial in flows], lambda t: t.estimator):
+        alike = {id(trial) for trial in same}
+        keep(run_flows([pair for pair in flows if id(pair[1]) in alike], labels, device))
+    return results

@@ -1,0 +1,257 @@
+"""Localization trials of a shard: one pass over the training maps and one over the test maps for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomaly_sweep.config import RuntimeConf
+from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.features.images import load_mask
+from anomaly_sweep.features.maps import MapBatch, MapStream, synchronise
+from anomaly_sweep.features.shard import Shard, cache_at
+from anomaly_sweep.localization.base import Localizer, Shapes
+from anomaly_sweep.localization.create import build
+from anomaly_sweep.localization.render import render
+from anomaly_sweep.metrics.ranking import auroc
+from anomaly_sweep.metrics.regions import pixel_metrics
+from anomaly_sweep.sweep.plan.planner import ShardWork
+from anomaly_sweep.sweep.run.progress import Tick
+from anomaly_sweep.tasks.base import (
+    LocalizationTrial,
+    TrialResult,
+    labels_as_bytes,
+    reason_of,
+    scores_as_bytes,
+)
+from anomaly_sweep.tasks.localization.outputs import write_outputs
+from anomaly_sweep.tracking.names import STATUS_OK
+
+
+def run_localizations(
+    shard: Shard,
+    trials: Sequence[LocalizationTrial],
+    runtime: RuntimeConf,
+    *,
+    decoders: int = 1,
+    budget: float = 0.0,
+    tick: Tick = lambda _images, _done, _failed: None,
+) -> list[TrialResult]:
+    """All localization trials of a shard, each with its own outcome.
+
+    The trials read the maps together, as many at once as may hold ``budget`` bytes; at least one.
+    """
+    results: list[TrialResult] = []
+
+    def keep(result: TrialResult) -> None:
+        results.append(result)
+        tick(0, 1, not result.ok)
+
+    try:
+        masks = masks_of(shard)
+        shapes = _stream(shard, trials, runtime, decoders, tick).shapes()
+    except Exception as error:
+        reason = reason_of(error, f"shard {shard.category.name}")
+        for trial in trials:
+            keep(TrialResult.failed(trial.fingerprint, reason))
+        return results
+    runs = []
+    for trial in trials:
+        try:
+            runs.append(_Run(trial))
+        except Exception as error:
+            keep(TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}")))
+    for together in fitting_together(runs, shapes, len(shard.category.train), budget):
+        try:
+            _pass(together, _stream(shard, [run.trial for run in together], runtime, decoders, tick))
+        except Exception as error:  # the maps': every trial's
+            reason = reason_of(error, f"shard {shard.category.name}")
+            for run in together:
+                keep(TrialResult.failed(run.trial.fingerprint, reason))
+            continue
+        for run in together:
+            keep(run.result(shard, masks, Path(runtime.cache_dir).expanduser()))
+    return results
+
+
+def largest_fit(work: ShardWork, runtime: RuntimeConf) -> int:
+    """The most bytes that fitting one of a shard's localizers holds; 0 where that cannot be known."""
+    trials = work.localizations
+    try:
+        shapes = _stream(work.shard, trials, runtime, 1, lambda _images, _done, _failed: None).shapes()
+        n = len(work.shard.category.train)
+        return max(build(t.localizer).fit_bytes({lv: shapes[lv] for lv in t.levels}, n) for t in trials)
+    except Exception:  # the shard's own failure, told when it is its turn
+        return 0
+
+
+def masks_of(shard: Shard) -> NDArray[np.bool_]:
+    """Masks of a shard's test images, (n, side, side); nothing is marked where there is no mask."""
+    empty = np.zeros((shard.side, shard.side), dtype=np.bool_)
+    return np.stack(
+        [
+            empty if r.mask is None else load_mask(r.mask, shard.input_size, shard.center_crop)
+            for r in shard.category.test
+        ]
+    )
+
+
+def fitting_together(
+    runs: Sequence[_Run], shapes: Shapes, n_train: int, budget: float
+) -> Iterator[list[_Run]]:
+    """Cut runs, in order, into groups whose fits hold no more bytes than the budget; at least one a group.
+
+    One that cannot be fitted to maps of these shapes fails.
+    """
+    group: list[_Run] = []
+    held = 0.0
+    for run in runs:
+        run.attempt(run.estimate, shapes, n_train)
+        need = run.fit_bytes
+        if group and held + need > budget:
+            yield group
+            group, held = [], 0
+        group.append(run)
+        held += need
+    if group:
+        yield group
+
+
+def _stream(
+    shard: Shard, trials: Sequence[LocalizationTrial], runtime: RuntimeConf, decoders: int, tick: Tick
+) -> MapStream:
+    needed = {level for trial in trials for level in trial.levels}
+    cached = any(trial.task.cache_maps for trial in trials)
+    return MapStream(
+        shard,
+        [level for level in shard.backbone.levels if level in needed],
+        device=runtime.device,
+        batch_size=runtime.batch_size,
+        decoders=decoders,
+        cache=cache_at(runtime.cache_dir) if cached else None,
+        on_image=lambda count: tick(count, 0, 0),
+    )
+
+
+def _pass(runs: Sequence[_Run], stream: MapStream) -> None:
+    """Fit on the training images and score the test images; a run's failure is its own."""
+    for batch in stream.batches("train"):
+        for run in runs:
+            run.attempt(run.observe, batch)
+    for run in runs:
+        run.attempt(run.finish)
+    for batch in stream.batches("test"):
+        for run in runs:
+            run.attempt(run.score, batch, stream.shard.side)
+
+
+class _Run:
+    """One trial on its way from the first training map to its result."""
+
+    def __init__(self, trial: LocalizationTrial) -> None:
+        self.trial = trial
+        self.localizer: Localizer = build(trial.localizer)
+        self.reason: str | None = None
+        self.n_train = self.fit_bytes = 0
+        self.fit_seconds = self.score_seconds = self.map_seconds = self.backbone_seconds = 0.0
+        self.device = ""
+        self._maps: list[NDArray[np.float32]] = []
+        self._scores: list[NDArray[np.float64]] = []
+
+    def attempt(self, step: Callable[..., None], *arguments: object) -> None:
+        """Take a step unless an earlier one failed."""
+        if self.reason is not None:
+            return
+        try:
+            step(*arguments)
+        except Exception as error:
+            self.reason = reason_of(error, f"trial {self.trial.fingerprint}")
+
+    def estimate(self, shapes: Shapes, n_train: int) -> None:
+        """What fitting will hold."""
+        own = {level: shapes[level] for level in self.trial.levels}
+        self.fit_bytes = self.localizer.fit_bytes(own, n_train)
+
+    def observe(self, batch: MapBatch) -> None:
+        """Take in training maps."""
+        begun = time.perf_counter()
+        self.localizer.partial_fit({level: batch.maps[level] for level in self.trial.levels})
+        self.n_train += len(batch)
+        self._stop(batch)
+        self.fit_seconds += time.perf_counter() - begun
+
+    def finish(self) -> None:
+        """Make the fitted state."""
+        begun = time.perf_counter()
+        self.localizer.finish()
+        self.fit_seconds += time.perf_counter() - begun
+
+    def score(self, batch: MapBatch, side: int) -> None:
+        """Anomaly maps and image scores of test maps."""
+        begun = time.perf_counter()
+        scored = self.localizer.score({level: batch.maps[level] for level in self.trial.levels})
+        self._stop(batch)
+        made = time.perf_counter()
+        maps = render(scored.grid, side, self.trial.task.sigma)
+        self._stop(batch)
+        self.score_seconds += made - begun
+        self.map_seconds += time.perf_counter() - made
+        self.backbone_seconds += batch.seconds
+        image = maps.amax(dim=(1, 2)) if scored.image is None else scored.image
+        self._maps.append(maps.cpu().numpy())
+        self._scores.append(image.cpu().numpy().astype(np.float64))
+
+    def result(self, shard: Shard, masks: NDArray[np.bool_], cache_dir: Path) -> TrialResult:
+        """The numbers; what is kept beside them is written to the cache folder first."""
+        self.attempt(self._measure, shard, masks, cache_dir)
+        if self.reason is not None:
+            return TrialResult.failed(self.trial.fingerprint, self.reason)
+        return self._measured
+
+    def _measure(self, shard: Shard, masks: NDArray[np.bool_], cache_dir: Path) -> None:
+        task = self.trial.task
+        maps = np.concatenate(self._maps)
+        scores = np.concatenate(self._scores)
+        if len(maps) != len(masks):
+            raise AnomalySweepError(f"{len(maps)} maps were made of {len(masks)} test images")
+        pixel = pixel_metrics(
+            maps, masks, fpr_limit=task.fpr_limit, connectivity=task.connectivity,
+            average=task.average, images=task.images,
+        )  # fmt: skip
+        self._measured = TrialResult(
+            self.trial.fingerprint,
+            STATUS_OK,
+            image_auroc=auroc(scores, shard.category.test_labels, settled=True),
+            n_train=self.n_train,
+            n_test=len(scores),
+            fit_seconds=self.fit_seconds,
+            score_seconds=self.score_seconds,
+            pixel_auroc=pixel.auroc,
+            aupro=pixel.aupro,
+            map_seconds=self.map_seconds,
+            backbone_seconds=self.backbone_seconds,
+            state_bytes=self.localizer.state_bytes,
+            device=self.device,
+            scores=scores_as_bytes(scores),
+            labels=labels_as_bytes(shard.category.test_labels),
+        )
+        write_outputs(cache_dir, self.trial, shard, maps, masks)
+
+    def _stop(self, batch: MapBatch) -> None:
+        """Wait for the device, so that the clock tells the truth."""
+        device = next(iter(batch.maps.values())).device
+        synchronise(device)
+        self.device = describe_device(device)
+
+
+def describe_device(device: torch.device) -> str:
+    """What the seconds were measured on: ``cpu, 1 thread`` or the GPU's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'' if threads == 1 else 's'}"

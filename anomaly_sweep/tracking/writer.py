@@ -1,0 +1,274 @@
+"""The single writer of a sweep's runs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomaly_sweep.config import TrackingConf
+from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.tracking import bulk, names
+from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text, remove
+from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
+from anomaly_sweep.tracking.scores import ImageScores, write_scores
+from anomaly_sweep.tracking.sqlite import sqlite_path
+from anomaly_sweep.tracking.store import open_client, retrying, timestamp
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_PAGE = 1000
+#: Runs a transaction: a writer that comes between waits some hundredths of a second.
+_BATCH = 200
+
+
+class Recorder:
+    """Writes sweep and configuration runs.
+
+    Parameters
+    ----------
+    tracking : TrackingConf
+
+    Raises
+    ------
+    TrackingError
+        If the store cannot be reached or written (here, and in every method).
+    """
+
+    def __init__(self, tracking: TrackingConf) -> None:
+        self.tracking = tracking
+        self.client, experiment = open_client(tracking)
+        self.experiment = str(experiment.experiment_id)
+        self._location = str(experiment.artifact_location)
+        self._uris: dict[str, str] = {}  # run id -> where its artifacts are
+        self._half_written: list[str] = []  # runs to take back once the store answers
+
+    def start_sweep(self, name: str, identity: str, note: str, *, resume: bool) -> str:
+        """The sweep's parent run: the latest one of the same identity when resuming, else a new one."""
+        if resume:
+            earlier = self._search(
+                f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}' "
+                f"and tags.`{names.TAG_FINGERPRINT}` = '{identity}'"
+            )
+            if earlier:
+                run_id = str(earlier[0].info.run_id)
+                retrying(lambda: self.client.update_run(run_id, status="RUNNING"), self.tracking.uri)
+                return run_id
+        tags = {
+            **common_tags(),
+            names.TAG_KIND: names.KIND_SWEEP,
+            names.TAG_SWEEP: name,
+            names.TAG_FINGERPRINT: identity,
+            names.TAG_NOTE: note,
+        }
+        return self._create(name, tags)
+
+    def sweep_name(self, run_id: str) -> str:
+        """The name of a sweep's parent run."""
+        run = retrying(lambda: self.client.get_run(run_id), self.tracking.uri)
+        return str(run.data.tags[names.TAG_SWEEP])
+
+    def recorded(self, parent: str) -> dict[str, tuple[str, str]]:
+        """Configuration fingerprint -> (run id, status) of a sweep's child runs that were ended."""
+        found: dict[str, tuple[str, str]] = {}
+        for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"):
+            print_ = run.data.tags.get(names.TAG_FINGERPRINT)
+            if print_ is not None and run.info.status != "RUNNING":
+                found.setdefault(print_, (str(run.info.run_id), str(run.info.status)))
+        return found
+
+    def drop_unfinished(self, parent: str) -> None:
+        """Take back child runs that a killed process had begun to write."""
+        for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}' and attributes.status = 'RUNNING'"):
+            self.drop(str(run.info.run_id))
+
+    def drop(self, run_id: str) -> None:
+        """Take back a run that is being replaced (MLflow keeps it as deleted)."""
+        retrying(lambda: self.client.delete_run(run_id), self.tracking.uri)
+
+    def record(self, runs: Iterable[ConfigurationRun]) -> Iterator[tuple[int, str]]:
+        """Write configurations, each as one run, yielding (position, run id) of each as soon as it is final.
+
+        In a local database many are written in one transaction, and seen by others only when they are whole.
+        """
+        self._drop_half_written()
+        waiting = enumerate(runs)
+        while batch := dict(islice(waiting, _BATCH)):
+            for run in batch.values():
+                if run.replaces is not None:
+                    self.drop(run.replaces)
+            whole = self._record_whole(batch)
+            yield from whole.items()
+            for position, run in batch.items():
+                if position not in whole:
+                    yield position, self.record_configuration(run)
+
+    def _record_whole(self, batch: Mapping[int, ConfigurationRun]) -> dict[int, str]:
+        """Write those that one transaction can take; their run ids.
+
+        Their artifacts are on disk before. A process killed just between leaves some that no run has.
+        """
+        path, artifacts = sqlite_path(self.tracking.uri), local_artifacts(self._location)
+        if path is None or artifacts is None or any(sign in self._location for sign in "?#"):
+            return {}
+        if not retrying(lambda: bulk.is_known(path), self.tracking.uri):
+            return {}
+        finished = {position: self._finished(run) for position, run in batch.items()}
+        finished = {position: run for position, run in finished.items() if run.is_ordinary}
+        try:
+            for position, run in finished.items():
+                self._log_artifacts(run.run_id, batch[position])
+            runs = list(finished.values())
+            if retrying(lambda: bulk.write(path, self.experiment, runs), self.tracking.uri):
+                return {position: run.run_id for position, run in finished.items()}
+        except TrackingError:
+            remove(artifacts / run.run_id for run in finished.values())
+            raise
+        remove(artifacts / run.run_id for run in finished.values())
+        return {}
+
+    def _finished(self, run: ConfigurationRun) -> bulk.FinishedRun:
+        run_id = uuid.uuid4().hex
+        uri = f"{self._location.rstrip('/')}/{run_id}/artifacts"
+        self._uris[run_id] = uri
+        return bulk.FinishedRun(
+            run_id, run.name, run.status, uri, timestamp(), run.tags, run.params, run.metrics
+        )
+
+    def record_configuration(self, run: ConfigurationRun) -> str:
+        """Write one configuration by MLflow's public calls. It is ended last: one left running is not whole.
+
+        If that fails it is taken back, at once or when ``record`` is called again.
+        """
+        from mlflow.entities import Metric, Param
+
+        run_id = self._create(run.name, run.tags)
+        try:
+            now = timestamp()
+            metrics = [Metric(key, value, now, 0) for key, value in run.metrics.items()]
+            params = [Param(key, value) for key, value in run.params.items()]
+            self._log_artifacts(run_id, run)
+            retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
+            self.finish(run_id, failed=run.status == "FAILED")
+        except TrackingError:
+            self._half_written.append(run_id)
+            with suppress(TrackingError):
+                self._drop_half_written()
+            raise
+        return run_id
+
+    def _drop_half_written(self) -> None:
+        while self._half_written:
+            self.drop(self._half_written[-1])
+            self._half_written.pop()
+
+    def _log_artifacts(self, run_id: str, run: ConfigurationRun) -> None:
+        for row in run.rows:
+            row["run_id"] = run_id
+        self.log_json(run_id, names.PER_CLASS_TABLE, run.rows)
+        self.log_json(run_id, "config.json", run.config)
+        for name, path in run.files.items():
+            self._log_file(run_id, name, path)
+
+    def log_long_table(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The sweep's long table as Parquet on its parent run."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(rows), columns=list(names.TRIAL_COLUMNS))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / names.LONG_TABLE
+            frame.to_parquet(path, index=False)
+            retrying(lambda: self.client.log_artifact(run_id, str(path)), self.tracking.uri)
+
+    def log_scores(self, run_id: str, trials: Sequence[ImageScores]) -> None:
+        """The trials' scores of each test image as Parquet: on the parent run, or on a run without one."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / names.SCORES_TABLE
+            write_scores(path, trials)
+            retrying(lambda: self.client.log_artifact(run_id, str(path)), self.tracking.uri)
+
+    def log_json(self, run_id: str, name: str, content: Any) -> None:
+        """A JSON artifact."""
+        folder = local_artifacts(self._artifact_uri(run_id))
+        if folder is not None:
+            put_text(folder, name, as_json(content))
+        else:
+            retrying(lambda: self.client.log_text(run_id, as_json(content), name), self.tracking.uri)
+
+    def _log_file(self, run_id: str, name: str, path: Path) -> None:
+        """A file as the artifact ``name``, whose last part is the file's own name."""
+        folder = local_artifacts(self._artifact_uri(run_id))
+        if folder is not None:
+            put_file(folder, name, path)
+        else:
+            place = name.rpartition("/")[0] or None
+            retrying(lambda: self.client.log_artifact(run_id, str(path), place), self.tracking.uri)
+
+    def rows_of(self, parent: str) -> Rows:
+        """The per-class rows of a sweep's child runs, read back."""
+        rows: Rows = []
+        for run_id, _status in self.recorded(parent).values():
+            rows.extend(self.read_rows(run_id))
+        return rows
+
+    def read_rows(self, run_id: str) -> Rows:
+        """The per-class rows of one run."""
+        folder = local_artifacts(self._artifact_uri(run_id))
+        if folder is not None:
+            path = folder / names.PER_CLASS_TABLE
+        else:
+            from mlflow.artifacts import download_artifacts
+
+            path = Path(
+                download_artifacts(
+                    run_id=run_id, artifact_path=names.PER_CLASS_TABLE, tracking_uri=self.tracking.uri
+                )
+            )
+        found: Rows = json.loads(path.read_text())
+        return found
+
+    def finish(self, run_id: str, *, failed: bool) -> None:
+        """End a run."""
+        status = "FAILED" if failed else "FINISHED"
+        retrying(lambda: self.client.set_terminated(run_id, status), self.tracking.uri)
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> str:
+        run = retrying(
+            lambda: self.client.create_run(self.experiment, tags=dict(tags), run_name=name), self.tracking.uri
+        )
+        self._uris[str(run.info.run_id)] = str(run.info.artifact_uri)
+        return str(run.info.run_id)
+
+    def _artifact_uri(self, run_id: str) -> str:
+        if run_id not in self._uris:
+            run = retrying(lambda: self.client.get_run(run_id), self.tracking.uri)
+            self._uris[run_id] = str(run.info.artifact_uri)
+        return self._uris[run_id]
+
+    def _search(self, query: str) -> list[Run]:
+        """All runs that match, newest first, page by page."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            search = partial(
+                self.client.search_runs,
+                [self.experiment],
+                query,
+                max_results=_PAGE,
+                order_by=["start_time DESC"],
+                page_token=token,
+            )
+            page = retrying(search, self.tracking.uri)
+            for run in page:
+                self._uris[str(run.info.run_id)] = str(run.info.artifact_uri)
+            runs.extend(page)
+            token = page.token
+            if not token:
+                return runs

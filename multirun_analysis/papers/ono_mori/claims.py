@@ -1,0 +1,220 @@
+"""The statements of Ono & Mori as checks on the runs, each with its figure, uncertainty and verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Unpack
+
+import numpy as np
+import pandas as pd
+
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.papers.published import PAPER_BACKBONE
+from multirun_analysis.papers.verdicts import Claim, Statement, check, judge, pair_p, without
+from multirun_analysis.stats.intervals import Floats
+from multirun_analysis.summary.matrix import Lacking, Matrix, category_matrix
+from multirun_analysis.summary.study import Study, StudyChoices, choose_study, layer_order
+
+#: How much worse still counts as "as good" where the paper gives no figure, in points.
+MARGIN = 1.0
+TABLE3 = {"pooling": "avg", "augmentation": "none", "pca_mode": "npca50", "estimator": "knn1"}
+RATES = (10, 20, 30, 40, 50)
+ESTIMATORS = ("mvg", "knn1")
+POOLINGS = ("min", "max", "min_max", "min_avg", "max_avg", "min_max_avg")
+
+
+def claims(frame: pd.DataFrame, **choices: Unpack[StudyChoices]) -> list[Claim]:
+    """Every statement of the paper on image AUROC; see `choose_study`."""
+    return check_claims(choose_study(frame, **choices))
+
+
+def check_claims(study: Study) -> list[Claim]:
+    """`claims` of a study that is settled."""
+    checks: list[Callable[[Study], Claim]] = [
+        _deep_beats_shallow,
+        _deepest_is_best,
+        _npca_beats_none,
+        _none_beats_pca,
+        _twenty_to_fifty,
+        _more_neighbours,
+        _mvg_beats_knn,
+        _simple_is_enough,
+        _avg_pooling,
+        _noise,
+        _backbones,
+    ]
+    return [statement(study) for statement in checks]
+
+
+def _deep_beats_shallow(study: Study) -> Claim:
+    said = Statement("deep_layers", "deep levels beat shallow ones", "+25.7 (levels 5-7 - 1-3)")
+    levels = _levels(study)
+    half = len(levels) // 2
+    if not half:
+        return without(said, f"only {len(levels)} levels have trials")
+    shallow, deep = levels[:half], levels[-half:]
+    said = replace(said, setting=f"{_at(study, TABLE3)}; mean of {_range(deep)} - mean of {_range(shallow)}")
+    return check(
+        study,
+        said,
+        "layer",
+        levels,
+        TABLE3,
+        lambda m: m[..., -half:].mean(-1) - m[..., :half].mean(-1),
+        linear=True,
+    )
+
+
+def _deepest_is_best(study: Study) -> Claim:
+    said = Statement("deepest_level", "the deepest single level is best", "+5 (level 7 - level 6)")
+    levels = _levels(study)
+    if len(levels) < 2:
+        return without(said, f"only {len(levels)} levels have trials")
+    said = replace(said, setting=f"{_at(study, TABLE3)}; {levels[-1]} - the best other level")
+    return check(study, said, "layer", [levels[-1], *levels[:-1]], TABLE3, _first_over_best)
+
+
+def _npca_beats_none(study: Study) -> Claim:
+    said = Statement("npca_beats_none", "NPCA beats no reduction", "+6.7 (mean of rates - none)")
+    modes = [f"npca{rate}" for rate in RATES]
+    return _reductions(
+        study,
+        said,
+        modes,
+        lambda m: m[..., 1:].mean(-1) - m[..., 0],
+        "mean of NPCA 10-50 % - none",
+        linear=True,
+    )
+
+
+def _none_beats_pca(study: Study) -> Claim:
+    said = Statement("none_beats_pca", "no reduction beats PCA", "+3.5 (none - mean of rates)")
+    modes = [f"pca{rate}" for rate in RATES]
+    return _reductions(
+        study,
+        said,
+        modes,
+        lambda m: m[..., 0] - m[..., 1:].mean(-1),
+        "none - mean of PCA 10-50 %",
+        linear=True,
+    )
+
+
+def _twenty_to_fifty(study: Study) -> Claim:
+    said = Statement(
+        "npca_20_to_50", "NPCA 20-50 % is enough: it loses nothing", "+6.7 (NPCA 20 % - none)", bound=-MARGIN
+    )
+    modes = [f"npca{rate}" for rate in RATES[1:]]
+    figure = f"the worst of NPCA 20-50 % - none, no worse than {MARGIN:g} point"
+    return _reductions(study, said, modes, lambda m: m[..., 1:].min(-1) - m[..., 0], figure)
+
+
+def _reductions(
+    study: Study,
+    said: Statement,
+    modes: list[str],
+    figure: Callable[[Floats], Floats],
+    words: str,
+    linear: bool = False,
+) -> Claim:
+    """A comparison with no reduction in which every estimator counts the same."""
+    at = {"layer": study.layer, "pooling": "avg", "augmentation": "none"}
+    said = replace(said, setting=f"{_at(study, at)}, mean of the estimators; {words}")
+    return check(
+        study, said, "pca_mode", ["none", *modes], at, figure, average_over="estimator", linear=linear
+    )
+
+
+def _more_neighbours(study: Study) -> Claim:
+    said = Statement(
+        "more_neighbours", "k = 5, 10 do not beat k = 1", "no gain (no figure)", bound=MARGIN, above=False
+    )
+    figure = f"the better of k = 5, 10 - k = 1, below {MARGIN:g} point"
+    return _estimators(
+        study, said, ["knn1", "knn5", "knn10"], lambda m: m[..., 1:].max(-1) - m[..., 0], figure
+    )
+
+
+def _mvg_beats_knn(study: Study) -> Claim:
+    said = Statement("mvg_beats_knn", "MVG beats k-NN", "+0.2 (MVG - k-NN)")
+    return _estimators(study, said, ["mvg", "knn1"], lambda m: m[..., 0] - m[..., 1], "MVG - k-NN (k = 1)")
+
+
+def _simple_is_enough(study: Study) -> Claim:
+    said = Statement("simple_is_enough", "MVG and k-NN are as good as the flow", "no figure", bound=-MARGIN)
+    figure = f"the worse of MVG and k-NN - flow, no worse than {MARGIN:g} point"
+    return _estimators(study, said, ["flow", "mvg", "knn1"], lambda m: m[..., 1:].min(-1) - m[..., 0], figure)
+
+
+def _estimators(
+    study: Study, said: Statement, names: list[str], figure: Callable[[Floats], Floats], words: str
+) -> Claim:
+    at = {"layer": study.layer, "pooling": "avg", "augmentation": "none", "pca_mode": "npca50"}
+    return check(study, replace(said, setting=f"{_at(study, at)}; {words}"), "estimator", names, at, figure)
+
+
+def _avg_pooling(study: Study) -> Claim:
+    said = Statement("avg_pooling", "avg pooling is best", "+0.2 MVG, +1.1 k-NN (avg - next best)")
+    at = {"layer": study.layer, "augmentation": "none", "pca_mode": "npca50"}
+    said = replace(said, setting=f"{_at(study, at)}, mean of MVG and k-NN; avg - the best other pooling")
+    names = ["avg", *POOLINGS]
+    return check(study, said, "pooling", names, at, _first_over_best, average_over="estimator", of=ESTIMATORS)
+
+
+def _noise(study: Study) -> Claim:
+    said = Statement(
+        "augmentation",
+        "noise changes AUC by less than 0.1 point",
+        "below 0.1, MVG and k-NN",
+        bound=0.1,
+        above=False,
+    )
+    at = {"layer": study.layer, "pooling": "avg", "pca_mode": "npca50"}
+    said = replace(said, setting=f"{_at(study, at)}, MVG and k-NN; the larger |noise - none|")
+    found = [
+        category_matrix(study, "augmentation", ["none", "noise"], at | {"estimator": e}) for e in ESTIMATORS
+    ]
+    for matrix in found:
+        if isinstance(matrix, Lacking):
+            return without(said, matrix.why)
+    values = np.hstack([matrix.values for matrix in found if isinstance(matrix, Matrix)])
+    # columns: none and noise of the one estimator, none and noise of the other
+    return judge(said, values, lambda m: np.abs(m[..., 1::2] - m[..., ::2]).max(-1), pair_p(values))
+
+
+def _backbones(study: Study) -> Claim:
+    said = Statement("backbone", "EfficientNet-B5 beats ResNet-18", "no figure")
+    said = replace(
+        said, setting="k-NN (k = 1), NPCA 50 %, each at its deepest level; EfficientNet-B5 - ResNet-18"
+    )
+    columns = []
+    for name in (PAPER_BACKBONE, "resnet18"):
+        try:
+            own = study if name == study.backbone else choose_study(study.frame, backbone=name)
+        except AnalysisError as error:
+            return without(said, str(error))
+        found = category_matrix(own, "layer", [_levels(own)[-1] if _levels(own) else own.layer], TABLE3)
+        if isinstance(found, Lacking):
+            return without(said, f"{name}: {found.why}")
+        columns.append(found.values)
+    values = np.hstack(columns)
+    return judge(said, values, lambda m: m[..., 0] - m[..., 1], pair_p(values))
+
+
+def _first_over_best(means: Floats) -> Floats:
+    best: Floats = means[..., 1:].max(axis=-1)
+    return means[..., 0] - best
+
+
+def _levels(study: Study) -> list[str]:
+    """The single levels at which a trial of Table 3 did not fail, the shallowest first."""
+    return sorted((n for n in study.works("layer", **TABLE3) if layer_order(n)[0] == 0), key=layer_order)
+
+
+def _at(study: Study, choices: dict[str, str]) -> str:
+    return ", ".join([study.backbone, *(f"{name}={value}" for name, value in choices.items())])
+
+
+def _range(levels: list[str]) -> str:
+    return levels[0] if len(levels) == 1 else f"{levels[0]}-{levels[-1].removeprefix('level')}"

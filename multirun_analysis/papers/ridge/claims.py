@@ -1,0 +1,123 @@
+"""The statements of the ridge paper as checks on the localization trials of a sweep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Unpack
+
+import numpy as np
+import pandas as pd
+
+from multirun_analysis.papers.published import ridge_table1
+from multirun_analysis.papers.ridge.measured import METRICS, Measured, measure
+from multirun_analysis.papers.verdicts import Claim, Statement, decide, judge, pair_p, without
+from multirun_analysis.rendering.table import Cell
+from multirun_analysis.stats.intervals import Floats, bootstrap, signed_rank_p
+from multirun_analysis.summary.coverage import listed
+from multirun_analysis.summary.localizers import LocalizationChoices, LocalizationStudy, choose_localization
+from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
+
+RIDGE = "ridge"
+OTHERS = ("patchcore", "padim")
+#: How much worse still counts as "as accurate", in points: the paper gives no bound.
+MARGIN = 1.0
+#: How many times faster still counts as "about ten".
+ABOUT_TEN = 8.0
+TIMES = "times"
+
+
+def ridge_claims(frame: pd.DataFrame, **choices: Unpack[LocalizationChoices]) -> list[Claim]:
+    """Every statement of the ridge paper; see `choose_localization`."""
+    return check_ridge_claims(choose_localization(frame, **choices))
+
+
+def check_ridge_claims(study: LocalizationStudy) -> list[Claim]:
+    """`ridge_claims` of a study that is settled."""
+    measured = measure(study)
+    return [
+        *(_accurate(study, measured, other, metric) for other in OTHERS for metric in METRICS),
+        *(_faster(study, measured, other) for other in OTHERS),
+    ]
+
+
+def _accurate(study: LocalizationStudy, measured: Measured, other: str, metric: str) -> Claim:
+    name, word = LOCALIZERS[other], METRICS[metric]
+    published = ridge_table1()
+    apart = published[RIDGE, metric] - published[other, metric]
+    said = Statement(
+        f"as_accurate_as_{other}_{metric}",
+        f"ridge is as accurate as {name} ({word})",
+        f"{Cell(apart, 1, signed=True).printed} (ridge - {name})",
+        bound=-MARGIN,
+    )
+    labels = _labels(study, other)
+    if isinstance(labels, str):
+        return without(said, labels)
+    variant = f" [variant: {', '.join(study.variants[metric])}]" if metric in study.variants else ""
+    figure = f"{word}{variant} of {labels[0]} - {labels[1]}, no worse than {MARGIN:g} point"
+    said = replace(said, setting=f"{study.setting()}; {figure}")
+    values = _pairs(measured.values[metric], labels)
+    if isinstance(values, str):
+        return without(said, values)
+    return judge(said, values, lambda m: m[..., 0] - m[..., 1], pair_p(values))
+
+
+def _faster(study: LocalizationStudy, measured: Measured, other: str) -> Claim:
+    name = LOCALIZERS[other]
+    published = ridge_table1()
+    times = published[other, "score_seconds"] / published[RIDGE, "score_seconds"]
+    alone = ", whose run had no GPU" if other == "padim" else ""
+    said = Statement(
+        f"faster_than_{other}",
+        f"ridge scores about ten times faster than {name}, or more",
+        f"{times:.1f} times{alone}",
+        bound=ABOUT_TEN,
+    )
+    labels = _labels(study, other)
+    if isinstance(labels, str):
+        return without(said, labels)
+    seconds = measured.seconds["scoring"]
+    values = _pairs(seconds.where(seconds > 0), labels)
+    if isinstance(values, str):
+        return without(said, values)
+    more = [
+        f"{step} {ratio:.3g}"
+        for step in ("+ maps", "+ backbone")
+        if np.isfinite(ratio := measured.total(step)[labels[1]] / measured.total(step)[labels[0]])
+    ]
+    also = f" ({', '.join(more)})" if more else ""
+    devices = {measured.devices().get(label) for label in labels}
+    said = replace(
+        said,
+        setting=(
+            f"{study.setting()}; scoring seconds of all test images, {labels[1]} over {labels[0]}, at least "
+            f"{ABOUT_TEN:g}; the interval is of the ratio of totals over resampled categories"
+            f"{also}{'; measured on different devices' if len(devices) > 1 else ''}"
+        ),
+    )
+    interval = bootstrap(values, lambda m: m[..., 1] / m[..., 0])
+    p = signed_rank_p(np.log(values[:, 1] / values[:, 0]))
+    return decide(said, interval, len(values), p, unit=TIMES)
+
+
+def _labels(study: LocalizationStudy, other: str) -> tuple[str, str] | str:
+    """The labels of ridge and of what it is compared with, or why one lacks."""
+    found = []
+    for name in (RIDGE, other):
+        label = study.like(name)
+        if label is None:
+            return study.why_not(name)
+        found.append(label)
+    return found[0], found[1]
+
+
+def _pairs(frame: pd.DataFrame, labels: tuple[str, str]) -> Floats | str:
+    """Values of shape (categories, 2), or where they lack."""
+    values = frame[list(labels)]
+    lacking = [
+        f"{values.index[i]} at {localizer_name(str(values.columns[j]))}"
+        for i, j in np.argwhere(values.isna().to_numpy())
+    ]
+    if lacking:
+        return f"no value of {listed(lacking)}"
+    return values.to_numpy(dtype=np.float64)

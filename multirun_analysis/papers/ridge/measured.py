@@ -1,0 +1,133 @@
+"""What localization trials measured, by category and localizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from anomaly_sweep.tracking.names import STATUS_OK
+from multirun_analysis.summary.coverage import listed
+from multirun_analysis.summary.localizers import LocalizationStudy
+from multirun_analysis.summary.pivot import PivotResult, mean_table
+from multirun_analysis.summary.wording import localizer_name
+
+#: Pixel metrics as the paper calls them.
+METRICS = {"pixel_auroc": "ROCAUC", "aupro": "PRO"}
+RECORDED = (
+    "pixel_auroc",
+    "aupro",
+    "image_auroc",
+    "n_test",
+    "score_seconds",
+    "map_seconds",
+    "backbone_seconds",
+)
+#: Sums of seconds, each with all before it: what tables call them -> the last column added.
+STEPS = {"scoring": "score_seconds", "+ maps": "map_seconds", "+ backbone": "backbone_seconds"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the trials that did not fail recorded.
+
+    Attributes
+    ----------
+    pivot
+        Pixel AUROC by category and localizer, with its holes and the trials.
+    values
+        The columns of `RECORDED` as frames, categories by localizers, NaN where a value lacks.
+    seconds
+        The sums of `STEPS`. There is none with the backbone where its maps came from the cache.
+    """
+
+    pivot: PivotResult
+    values: Mapping[str, pd.DataFrame]
+    seconds: Mapping[str, pd.DataFrame]
+
+    def mean(self, column: str) -> pd.Series:
+        """Mean of each localizer over the categories, NaN where one lacks."""
+        return self.values[column].mean(axis=0, skipna=False)
+
+    def total(self, step: str) -> pd.Series:
+        """Seconds of each localizer for all test images, NaN where a category lacks."""
+        return self.seconds[step].sum(axis=0, skipna=False)
+
+    @property
+    def images(self) -> pd.Series:
+        """Test images of each localizer, NaN where a category lacks."""
+        return self.values["n_test"].sum(axis=0, skipna=False)
+
+    def devices(self) -> dict[str, tuple[str, ...]]:
+        """What each localizer's seconds were measured on."""
+        trials = self.pivot.trials.dropna(subset=["device"])
+        return {
+            str(name): tuple(sorted(map(str, those.unique())))
+            for name, those in trials.groupby("localizer", sort=False)["device"]
+        }
+
+    def measured_on(self) -> list[str]:
+        """The device, and a warning where there are several."""
+        devices = self.devices()
+        distinct = sorted({device for those in devices.values() for device in those})
+        if len(distinct) < 2:
+            return [f"Measured on: {listed(distinct) or 'device not recorded'}."]
+        each = [f"{localizer_name(name)} on {' and '.join(those)}" for name, those in devices.items()]
+        return [f"WARNING: measured on different devices, not to be compared: {'; '.join(each)}."]
+
+    def notes(self) -> list[str]:
+        """What was recorded by trials that did not fail and is missing all the same."""
+        lines = []
+        pixel = self.values["pixel_auroc"].notna()
+        for column in RECORDED[1:]:
+            lacking = self.values[column].isna() & pixel
+            if lacking.any(axis=None):
+                lines.append(f"Not recorded: {column} of {_places(lacking)}.")
+        cached = self.values["backbone_seconds"] == 0
+        if cached.any(axis=None):
+            lines.append(
+                f"No time with the backbone: its maps came from the cache for {_places(cached)} "
+                "(runtime.cache_dir holds them; task.cache_maps=false keeps none)."
+            )
+        return lines
+
+
+def measure(study: LocalizationStudy) -> Measured:
+    """What the trials of a study recorded, by category and localizer."""
+    where = study.where() | {"localizer": study.localizers}
+    pivot = mean_table(study.frame, "category", "localizer", where, value="pixel_auroc")
+    ok = pivot.trials[pivot.trials["status"].eq(STATUS_OK).fillna(False).astype(bool)]
+    index, columns = list(study.categories), list(study.localizers)
+    numbers = ok[list(RECORDED)].astype("Float64").astype("float64")
+    wide = ok[["category", "localizer"]].join(numbers).pivot(index="category", columns="localizer")
+    wide = wide.reindex(index=index, columns=pd.MultiIndex.from_product([RECORDED, columns]))
+    values = {name: pd.DataFrame(wide[name]) for name in RECORDED}
+    seconds, running = {}, pd.DataFrame(0.0, index=index, columns=columns)
+    for step, column in STEPS.items():
+        own = values[column]
+        running = running + (own.where(own > 0) if column == "backbone_seconds" else own)
+        seconds[step] = running
+    return Measured(pivot, values, seconds)
+
+
+def notes_of(study: LocalizationStudy, measured: Measured) -> tuple[str, ...]:
+    """What stands under every table: variants, coverage, what lacks, provenance."""
+    lines = [
+        f"{METRICS[metric]} is a variant ({', '.join(settings)}): not comparable with published values."
+        for metric, settings in study.variants.items()
+    ]
+    lines += [*study.coverage([measured.pivot]), *measured.notes()]
+    if study.others:
+        lines.append(f"Left out, choose with --task: {listed(study.others)}.")
+    return (*lines, *study.provenance([measured.pivot]))
+
+
+def _places(flags: pd.DataFrame) -> str:
+    """Where a flag is set, by localizer."""
+    places = []
+    for localizer in flags.columns[flags.any(axis=0)]:
+        own = flags.index[flags[localizer]]
+        where = "every category" if len(own) == len(flags) else listed(map(str, own))
+        places.append(f"{localizer_name(str(localizer))} ({where})")
+    return "; ".join(places)

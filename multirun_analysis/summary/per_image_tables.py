@@ -1,0 +1,143 @@
+"""What the scores of single images say: AUROC by category with DeLong's interval, and two compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.papers.verdicts import POINTS
+from multirun_analysis.rendering.table import Block, Cell, Row, Table
+from multirun_analysis.stats.delong import Area, Comparison, area, compared
+from multirun_analysis.stats.intervals import holm
+from multirun_analysis.summary.coverage import Origin, listed, provenance, random_weights
+from multirun_analysis.summary.per_image import Scored
+from multirun_analysis.summary.pivot import DIMENSIONS
+
+UNSURE = (
+    "No interval: {} (DeLong's variance is 0, as where every pair is in order, or a class has one image)."
+)
+
+
+def area_table(found: Scored, origins: Sequence[Origin] = ()) -> Table:
+    """AUROC of each category of a configuration with DeLong's 95 % interval."""
+    rows, unsure = [], []
+    for category, images in found.images.items():
+        own = area(images.scores, images.labels)
+        if math.isnan(own.low):
+            unsure.append(category)
+        counts = (Cell(float(len(values)), 0) for values in (images.good, images.anomalous))
+        interval = Cell(text=f"[{own.low:.3f}, {own.high:.3f}]" if not math.isnan(own.low) else "")
+        rows.append(Row(category, (Cell(own.value), interval, *counts)))
+    return Table(
+        name="scores",
+        title="AUROC of single categories",
+        caption=(f"{said(found)}. DeLong's 95 % intervals over the test images.",),
+        corner="category",
+        columns=("AUROC", "[95 %]", "good", "anomalous"),
+        blocks=(Block("test images", tuple(rows)),),
+        notes=(*_unsure(unsure), *found.notes, *provenance(found.trials, origins)),
+        warnings=random_weights(found.trials),
+    )
+
+
+def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = ()) -> Table:
+    """Two configurations on the same test images, category by category, by DeLong's test.
+
+    Raises
+    ------
+    AnalysisError
+        If they are the same, or share no category with the same test images.
+    """
+    a, b = differing(first, second)
+    shared = [name for name in first.images if name in second.images]
+    same = [n for n in shared if np.array_equal(first.images[n].labels, second.images[n].labels)]
+    if first.choices.get("dataset") != second.choices.get("dataset") or not same:
+        raise AnalysisError(
+            "the two configurations have no category with the same test images: nothing can be paired"
+        )
+    found: dict[str, Comparison] = {
+        name: compared(first.images[name].scores, second.images[name].scores, first.images[name].labels)
+        for name in same
+    }
+    tested = [name for name, one in found.items() if not math.isnan(one.p)]
+    corrected = dict(zip(tested, holm([found[name].p for name in tested]), strict=True))
+    rows = tuple(
+        Row(
+            name,
+            (
+                Cell(one.first.value),
+                Cell(one.second.value),
+                Cell(POINTS * one.difference.value, 2, signed=True),
+                Cell(text=_points(one.difference)),
+                Cell(text=_p(one.p)),
+                Cell(text=_p(corrected.get(name, math.nan))),
+            ),
+        )
+        for name, one in found.items()
+    )
+    only = sorted(set(first.images) ^ set(second.images))
+    notes = [f"Scores of one configuration only: {listed(only)}."] if only else []
+    if len(same) < len(shared):
+        notes.append(f"Other test images, not compared: {listed(sorted(set(shared) - set(same)))}.")
+    notes += _unsure([name for name, one in found.items() if math.isnan(one.difference.low)])
+    trials = pd.concat([first.trials, second.trials])
+    return Table(
+        name="scores_compared",
+        title=f"{a} against {b}",
+        caption=(
+            f"Differences ({a} - {b}) in points (0.01 of AUROC) with DeLong's 95 % intervals, paired over "
+            f"the test images. p: two-sided, and Holm-corrected over {len(tested)} categories.",
+            f"{a}: {said(first)}. {b}: {said(second)}.",
+        ),
+        corner="category",
+        columns=(a, b, "difference", "[95 %]", "p", "Holm p"),
+        blocks=(Block("AUROC", rows),),
+        notes=(
+            *notes,
+            *(f"{name}: {note}" for name, one in ((a, first), (b, second)) for note in one.notes),
+            *provenance(trials, origins),
+        ),
+        warnings=random_weights(trials),
+    )
+
+
+def said(found: Scored) -> str:
+    """A configuration in words."""
+    return ", ".join(f"{name}={value}" for name, value in found.choices.items())
+
+
+def differing(first: Scored, second: Scored) -> tuple[str, str]:
+    """What two configurations are called: the choices in which they differ.
+
+    Raises
+    ------
+    AnalysisError
+        If they differ in none.
+    """
+    names = [name for name in DIMENSIONS if first.choices.get(name) != second.choices.get(name)]
+    if not names:
+        raise AnalysisError("--where and --against select the same configuration")
+    one, other = (
+        " ".join(side.choices[name] for name in names if name in side.choices) for side in (first, second)
+    )
+    return one, other
+
+
+def _points(difference: Area) -> str:
+    if math.isnan(difference.low):
+        return ""
+    return f"[{POINTS * difference.low:+.2f}, {POINTS * difference.high:+.2f}]"
+
+
+def _p(p: float) -> str:
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _unsure(categories: Sequence[str]) -> list[str]:
+    return [UNSURE.format(listed(categories))] if categories else []

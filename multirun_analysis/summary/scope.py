@@ -1,0 +1,176 @@
+"""What tables, claims and figures are about: one data set, backbone, weights and input size of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, TypedDict
+
+import numpy as np
+import pandas as pd
+
+from anomaly_sweep.tracking.names import STATUS_OK
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.papers.published import PAPER_CATEGORIES, is_mvtec_ad
+from multirun_analysis.summary.coverage import RANDOM, Origin, coverage, provenance, random_weights
+from multirun_analysis.summary.pivot import PivotResult
+from multirun_analysis.trials.long_table import crops_in_words
+
+
+class Choices(TypedDict, total=False):
+    """What a user may say of a scope; what is not given has to be the only one there is.
+
+    ``center_crop`` is a number of pixels or ``none``.
+    """
+
+    dataset: str | None
+    backbone: str | None
+    weights: str | None
+    input_size: int | None
+    center_crop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """The trials of one task and data set, and the one choice of each context among them.
+
+    Of the backbone, the frame holds the trials with one center crop only.
+    """
+
+    frame: pd.DataFrame
+    dataset: str | None
+    backbone: str
+    weights: str | None
+    input_size: int | None
+    center_crop: str | None
+    categories: tuple[str, ...]
+    origins: tuple[Origin, ...] = ()
+
+    _own: ClassVar[tuple[str, ...]] = ("dataset", "backbone", "weights", "input_size")
+
+    def where(self, **choices: str | None) -> dict[str, Any]:
+        """The scope's own choices and those given."""
+        return {name: getattr(self, name) for name in self._own} | choices
+
+    def trials(self, **choices: str | None) -> pd.DataFrame:
+        """The trials with these choices, failed ones too."""
+        mask = np.ones(len(self.frame), dtype=bool)
+        for name, value in self.where(**choices).items():
+            if value is not None:
+                mask &= self.frame[name].eq(value).to_numpy(dtype=bool, na_value=False)
+        return self.frame[mask]
+
+    def has(self, column: str, **choices: str | None) -> list[str]:
+        """Values of a column among the trials with these choices, sorted."""
+        return sorted(map(str, self.trials(**choices)[column].dropna().unique()))
+
+    def works(self, column: str, **choices: str | None) -> list[str]:
+        """As `has`, of the trials that did not fail."""
+        return self.finished().has(column, **choices)
+
+    def finished(self) -> Self:
+        """The same without the trials that failed."""
+        return replace(self, frame=self.frame[self.frame["status"].eq(STATUS_OK).fillna(False).astype(bool)])
+
+    @property
+    def is_paper_dataset(self) -> bool:
+        """Whether the categories are those of the papers, MVTec AD's."""
+        return is_mvtec_ad(self.dataset, set(self.categories))
+
+    def warnings(self) -> tuple[str, ...]:
+        """One line when the weights are random."""
+        return random_weights(pd.DataFrame({"weights": [self.weights]}))
+
+    def differences(self, backbone: str) -> list[str]:
+        """In what the trials are not those of a paper on MVTec AD with that backbone."""
+        differs = []
+        if not self.is_paper_dataset:
+            differs.append(f"the data set is {self.dataset or 'not recorded'}")
+        elif len(self.categories) < PAPER_CATEGORIES:
+            differs.append(f"{len(self.categories)} of its {PAPER_CATEGORIES} categories")
+        if self.backbone != backbone:
+            differs.append(f"the backbone is {self.backbone}")
+        if self.weights is None or self.weights.startswith(RANDOM):
+            differs.append(f"the weights are {self.weights or 'not recorded'}")
+        return differs
+
+    def provenance(self, pivots: Sequence[PivotResult] | None = None) -> tuple[str, ...]:
+        """Where the values of these tables, or of all the scope's trials, come from."""
+        trials = self.trials() if pivots is None else pd.concat([pivot.trials for pivot in pivots])
+        return provenance(trials, self.origins)
+
+    def coverage(self, pivots: Sequence[PivotResult]) -> list[str]:
+        """How many categories stand behind the cells, and which do not."""
+        return coverage(pivots, len(self.categories))
+
+
+def settle(frame: pd.DataFrame, preferred: str, origins: Sequence[Origin], choices: Choices) -> Scope:
+    """A scope of trials: what is not given has to be the only one there is.
+
+    Parameters
+    ----------
+    frame
+        Trials of one task.
+    preferred
+        The backbone where none is given and it is there.
+    """
+    dataset = only(frame, "dataset", choices.get("dataset"))
+    if dataset is not None:
+        frame = frame[frame["dataset"] == dataset]
+    categories = tuple(sorted(frame["category"].dropna().unique()))
+    backbone = choices.get("backbone")
+    if backbone is None and (frame["backbone"] == preferred).any():
+        backbone = preferred
+    backbone = only(frame, "backbone", backbone)
+    if backbone is None:
+        raise AnalysisError("the trials have no backbone: they were not recorded by anomaly-sweep")
+    ours = crops_in_words(frame[frame["backbone"] == backbone])
+    weights = only(ours, "weights", choices.get("weights"))
+    if weights is not None:
+        ours = ours[ours["weights"] == weights]
+    asked = choices.get("input_size")
+    size = only(ours, "input_size", None if asked is None else str(asked))
+    if size is not None:
+        ours = ours[ours["input_size"] == int(size)]
+    crop = only(ours, "center_crop", choices.get("center_crop"))
+    others = (frame["backbone"] == backbone) & (crops_in_words(frame)["center_crop"] != crop)
+    return Scope(
+        frame=frame[~others.fillna(False).astype(bool)],
+        dataset=dataset,
+        backbone=backbone,
+        weights=weights,
+        input_size=None if size is None else int(size),
+        center_crop=crop,
+        categories=categories,
+        origins=tuple(origins),
+    )
+
+
+def only(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:
+    """The value of a column that was asked for, or the only one there is; None if there is none.
+
+    Raises
+    ------
+    AnalysisError
+        If it is not there, or there are several to choose from.
+    """
+    there = sorted(map(str, frame[column].dropna().unique()))
+    option = f"--{column.replace('_', '-')}"
+    if wanted is not None:
+        if wanted not in there:
+            raise AnalysisError(
+                f"no trials with {column} {wanted!r}; there are: {', '.join(there) or 'none'}"
+            )
+        return wanted
+    if len(there) > 1:
+        raise AnalysisError(
+            f"the trials have several values of {column}: choose one with {option}: {', '.join(there)}"
+            + (", or all" if column == "backbone" else "")
+        )
+    return there[0] if there else None
+
+
+def backbones_of(frame: pd.DataFrame, preferred: str) -> list[str]:
+    """The backbones there are, the paper's first."""
+    there = map(str, frame["backbone"].dropna().unique())
+    return sorted(there, key=lambda name: (name != preferred, name))

@@ -1,0 +1,70 @@
+"""Conditions on trials, as a user writes them: ``estimator=mvg|knn1 & pca_mode=npca50``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.summary.pivot import DIMENSIONS
+from multirun_analysis.summary.wording import ordered
+
+COLUMNS = ("sweep", "category", *DIMENSIONS)
+
+
+def parse_where(text: str, frame: pd.DataFrame, option: str = "--where") -> dict[str, tuple[Any, ...]]:
+    """Columns and the values they may have.
+
+    Parameters
+    ----------
+    text
+        ``name=value`` joined by ``&``; alternatives of one name are joined by ``|``. Empty for none.
+    frame
+        The trials; a value that none of them has is an error, so that a slip is not an empty table.
+    option
+        Where the user wrote it, for the messages.
+
+    Raises
+    ------
+    AnalysisError
+        If the text is not of that form, or names a column or a value that is not there.
+    """
+    conditions: dict[str, tuple[Any, ...]] = {}
+    for part in filter(None, (part.strip() for part in text.split("&"))):
+        name, equals, values = part.partition("=")
+        name = check_column(name.strip())
+        if not equals or not values.strip():
+            raise AnalysisError(f"{option} {part!r}: write name=value, alternatives as name=value|value")
+        if name in conditions:
+            raise AnalysisError(f"{option} names {name} twice: write {name}=value|value")
+        there = {str(value): value for value in frame[name].dropna().unique()}
+        asked = [value.strip() for value in values.split("|")]
+        unknown = [value for value in asked if value not in there]
+        if unknown:
+            known = ", ".join(ordered(name, there))
+            raise AnalysisError(
+                f"{option} {part!r}: no trial has {name}={unknown[0]}; there are: {known or 'none'}"
+            )
+        conditions[name] = tuple(dict.fromkeys(there[value] for value in asked))
+    return conditions
+
+
+def check_column(name: str) -> str:
+    """A column trials can be chosen or arranged by.
+
+    Raises
+    ------
+    AnalysisError
+        If it is not one; the message names them all.
+    """
+    if name not in COLUMNS:
+        raise AnalysisError(f"trials have no dimension {name!r}; there are: {', '.join(COLUMNS)}")
+    return name
+
+
+def matching(frame: pd.DataFrame, conditions: dict[str, tuple[Any, ...]]) -> pd.DataFrame:
+    """The trials that meet all conditions."""
+    for name, values in conditions.items():
+        frame = frame[frame[name].isin(values)]
+    return frame

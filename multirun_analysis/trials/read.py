@@ -1,0 +1,235 @@
+"""What MLflow holds of the sweeps: one frame of trials and when each run ended. Reads only."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import mlflow
+import pandas as pd
+from mlflow.entities import LifecycleStage, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from anomaly_sweep.tracking import names
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.summary.coverage import Origin
+from multirun_analysis.trials.connection import connect, experiment_ids
+
+PAGE_SIZE = 1000
+FINISHED = "FINISHED"
+RUNNING = "RUNNING"
+TABLE_ERRORS = (OSError, ValueError, MlflowException)
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """Whether a run finished, and when it ended (or began, where it did not end), in milliseconds."""
+
+    finished: bool
+    time: int
+
+
+@dataclass
+class StoreReading:
+    """Rows as they were recorded, the end of each run by its id, and what is worth telling the user.
+
+    ``origins`` are the parent runs of the sweeps that rows are of.
+    """
+
+    rows: pd.DataFrame
+    ends: dict[str, RunEnd]
+    notes: list[str] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+
+
+def read_store(
+    tracking_uri: str, *, experiment: str | None = None, sweep: str | None = None, latest: bool = False
+) -> StoreReading:
+    """Read the rows of every configuration run.
+
+    Parameters
+    ----------
+    tracking_uri
+        MLflow tracking URI.
+    experiment
+        Name of the experiment; all of them when None.
+    sweep
+        Name of the sweep; all of them when None.
+    latest
+        Read only the sweep that was started last. Not together with ``sweep``.
+    """
+    client = connect(tracking_uri)
+    ids = experiment_ids(client, tracking_uri, experiment)
+    parents = list(search(client, ids, names.KIND_SWEEP))
+    notes: list[str] = []
+    if latest:
+        sweep = _latest(parents)
+        others = {name for name in map(_sweep_name, parents) if name} - {sweep}
+        if sweep is not None and others:
+            notes.append(
+                f"sweep {sweep!r}, the latest of {len(others) + 1} "
+                "(--sweep NAME for another, --sweep all for all of them)"
+            )
+    children = [run for run in search(client, ids, names.KIND_CONFIGURATION, sweep) if _belongs(run, sweep)]
+    if sweep is not None:
+        known = {name for name in map(_sweep_name, parents) if name}
+        if sweep not in known and not children:
+            raise _unknown_sweep(tracking_uri, sweep, known)
+        parents = [run for run in parents if _belongs(run, sweep)]
+    ended = {_sweep_name(run) for run in parents if run.info.status != RUNNING}
+    notes += [
+        f"sweep {name!r} has not ended (it is running, or was killed): what it has recorded so far is read"
+        for name in sorted({str(_sweep_name(run)) for run in parents if _sweep_name(run) not in ended})
+    ]
+    frames = _parent_tables(client, parents, tracking_uri, {run.info.run_id for run in children}, notes)
+    covered = {run_id for frame in frames for run_id in frame["run_id"].dropna().unique()}
+    rest = [run for run in children if run.info.run_id not in covered]
+    frames.append(_child_rows(rest, tracking_uri, notes))
+    filled = [frame for frame in frames if len(frame)]
+    rows = pd.concat(filled, ignore_index=True) if filled else frames[-1]
+    ends = {run.info.run_id: _end(run) for run in children}
+    recorded = set(rows["sweep"].dropna()) if len(rows) else set()
+    return StoreReading(rows, ends, notes, [_origin(run) for run in parents if _sweep_name(run) in recorded])
+
+
+def search(client: MlflowClient, ids: list[str], kind: str, sweep: str | None = None) -> Iterator[Run]:
+    """All active runs of one kind, page by page; of one sweep where its name can stand in a filter."""
+    token = None
+    query = f"tags.`{names.TAG_KIND}` = '{kind}'"
+    if sweep is not None and "'" not in sweep:
+        query += f" and tags.`{names.TAG_SWEEP}` = '{sweep}'"
+    while True:
+        page = client.search_runs(ids, filter_string=query, max_results=PAGE_SIZE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _sweep_name(run: Run) -> str | None:
+    name: str | None = run.data.tags.get(names.TAG_SWEEP)
+    return name
+
+
+def _origin(run: Run) -> Origin:
+    tags = run.data.tags
+    version = tags.get(names.TAG_VERSION, "version not recorded")
+    parts = [f"anomaly_sweep {version}", tags.get(names.TAG_VERSIONS), tags.get(names.TAG_GIT)]
+    return Origin(str(_sweep_name(run)), str(run.info.run_id), ", ".join(filter(None, parts)))
+
+
+def _belongs(run: Run, sweep: str | None) -> bool:
+    return sweep is None or _sweep_name(run) == sweep
+
+
+def _latest(parents: list[Run]) -> str | None:
+    named = [run for run in parents if _sweep_name(run)]
+    return _sweep_name(max(named, key=lambda run: run.info.start_time)) if named else None
+
+
+def _unknown_sweep(uri: str, sweep: str, known: set[str]) -> AnalysisError:
+    there = f"it has: {', '.join(sorted(known))}" if known else "it has no sweep"
+    return AnalysisError(f"{uri} has no sweep named {sweep!r}; {there}")
+
+
+def _end(run: Run) -> RunEnd:
+    return RunEnd(run.info.status == FINISHED, int(run.info.end_time or run.info.start_time or 0))
+
+
+def _parent_tables(
+    client: MlflowClient, parents: list[Run], uri: str, active: set[str], notes: list[str]
+) -> list[pd.DataFrame]:
+    """Long tables of the finished sweeps, without the rows of runs that were deleted since."""
+    frames = []
+    for run in parents:
+        if run.info.status != FINISHED:
+            continue
+        try:
+            with artifact(run, names.LONG_TABLE, uri) as path:
+                frame = pd.read_parquet(path)
+        except TABLE_ERRORS:
+            continue  # its children hold the same rows
+        if "run_id" not in frame:
+            continue
+        elsewhere = set(frame["run_id"].dropna()) - active
+        here = ~frame["run_id"].isin({run_id for run_id in elsewhere if _is_gone(client, run_id)})
+        if not here.all():
+            notes.append(f"sweep {_sweep_name(run)!r}: {int((~here).sum())} trials of deleted runs left out")
+        frames.append(frame[here])
+    return frames
+
+
+def _is_gone(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run was deleted; a resumed sweep's table may hold runs of an earlier one, still there."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == LifecycleStage.DELETED)
+    except MlflowException:
+        return True
+
+
+def _child_rows(children: list[Run], uri: str, notes: list[str]) -> pd.DataFrame:
+    """Rows of the runs' own tables; of their params and metrics where a run has no readable table."""
+    rows: list[dict[str, Any]] = []
+    without = 0
+    for run in children:
+        try:
+            with artifact(run, names.PER_CLASS_TABLE, uri) as path:
+                table = json.loads(path.read_text(encoding="utf-8"))
+            if not (isinstance(table, list) and all(isinstance(row, dict) for row in table)):
+                raise ValueError("not a list of rows")
+            rows += [row | {"run_id": run.info.run_id} for row in table]
+        except TABLE_ERRORS:
+            without += 1
+            rows += _rows_of_metrics(run)
+    if without:
+        notes.append(
+            f"{without} of {len(children)} runs have no readable {names.PER_CLASS_TABLE}: "
+            "their values were read from the runs' metrics"
+        )
+    return pd.DataFrame(rows, columns=list(names.TRIAL_COLUMNS))
+
+
+def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:
+    """A row for each category that has a metric, with its metrics and the run's params."""
+    recorded = (*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS)
+    params = {name: run.data.params.get(name) for name in recorded}
+    common = {"sweep": _sweep_name(run), "run_id": run.info.run_id, "status": names.STATUS_OK, "reason": ""}
+    values: dict[str, dict[str, float]] = {}
+    for column, prefix in names.PREFIXES.items():
+        for name, value in run.data.metrics.items():
+            if name.startswith(prefix) and name != prefix + names.MEAN:
+                values.setdefault(name.removeprefix(prefix), {})[column] = value
+    return [common | params | {"category": category} | values[category] for category in sorted(values)]
+
+
+class artifact:  # a context manager, called as a function
+    """One artifact of a run as a file: the file itself where it is local, else a download."""
+
+    def __init__(self, run: Run, name: str, uri: str) -> None:
+        self._run, self._name, self._uri = run, name, uri
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Path:
+        parts = urlparse(self._run.info.artifact_uri)
+        if parts.scheme in ("", "file"):
+            return Path(url2pathname(parts.path)) / self._name
+        self._folder = tempfile.TemporaryDirectory()
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=self._run.info.run_id,
+                artifact_path=self._name,
+                dst_path=self._folder.name,
+                tracking_uri=self._uri,
+            )
+        )
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
