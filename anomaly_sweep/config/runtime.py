@@ -35,7 +35,7 @@ class RuntimeConf:
     #: Processes, one thread each; null for one a core (one in all when a GPU does the features).
     workers: int | None = None
     cache_dir: str = ".anomaly_sweep"
-    #: Reuse results that are there; false computes every trial again.
+    #: Reuse results that are there; false reads every image again and computes every trial again.
     resume: bool = True
     #: After a failed trial: ``continue`` with the rest or ``stop``.
     on_error: str = "continue"

@@ -1,7 +1,9 @@
 """Content identity of a list of images, and the memory that makes it cheap to ask for.
 
 The cache of features is keyed by what the images *are*, so every file must be hashed once; `FileIndex`
-remembers the hashes by (path, size, modification time), as build tools do.
+remembers the hashes by path, size, times of modification and of change, and inode, as git does. A copy that
+keeps the modification time, or two files that changed places, differ in the last two. Where a file system
+makes those up anew (some network and removable drives), files are read again: slower, never wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from filelock import FileLock
 
@@ -24,17 +26,33 @@ from anomaly_sweep.errors import DatasetError
 
 T = TypeVar("T")
 
-_SCHEMA = """CREATE TABLE IF NOT EXISTS content_hashes (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, digest TEXT NOT NULL
+#: The file index's place in a cache folder.
+INDEX_FILE = "files.sqlite"
+
+_SCHEMA = """CREATE TABLE IF NOT EXISTS file_hashes (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    inode TEXT NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID"""
 # One parameter however many paths: SQLite's limit on the number of parameters does not apply.
-_SELECT = """SELECT path, size, mtime_ns, digest FROM content_hashes
+_SELECT = """SELECT path, size, mtime_ns, ctime_ns, inode, digest FROM file_hashes
     WHERE path IN (SELECT value FROM json_each(?))"""
-_UPSERT = "INSERT OR REPLACE INTO content_hashes VALUES (?, ?, ?, ?)"
+_UPSERT = "INSERT OR REPLACE INTO file_hashes VALUES (?, ?, ?, ?, ?, ?)"
 _BUSY_SECONDS = 60.0
 # A file changed again within the clock tick of its time stamp would look unchanged: young files are
 # hashed, but not remembered.
 _SETTLED_NS = 2_000_000_000
+
+
+class _Stat(NamedTuple):
+    """What tells without reading that a file is the one that was hashed."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int  # Windows: of creation
+    inode: str  # text: up to 128 bits on some file systems, more than SQLite's integers have
+
+    def settled(self, now_ns: int) -> bool:
+        return now_ns - max(self.mtime_ns, self.ctime_ns) > _SETTLED_NS
 
 
 def manifest_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
@@ -86,10 +104,14 @@ class FileIndex:
     ----------
     path
         The SQLite file; it and its folder are created when first needed.
+    reread
+        Trust only what this object has read itself: every file is read once more, whatever was remembered.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reread: bool = False) -> None:
         self.path = path
+        self._reread = reread
+        self._read: dict[str, tuple[_Stat, str]] = {}
 
     def lookup(self, paths: Sequence[Path]) -> list[tuple[int, str]]:
         """Size and content hash of each file.
@@ -114,24 +136,65 @@ class FileIndex:
             return []
         keys = [_key(path) for path in paths]
         stats = [_stat(path) for path in paths]
-        select = json.dumps(keys)
-        rows = self._with_database(lambda db: db.execute(_SELECT, (select,)).fetchall())
-        known = {(path, size, mtime): str(digest) for path, size, mtime, digest in rows}
-        digests = [known.get((key, *stat)) for key, stat in zip(keys, stats, strict=True)]
-        missing = [i for i, digest in enumerate(digests) if digest is None]
+        known = dict(self._read) if self._reread else self._remembered(keys)
+        missing = {
+            key: (path, stat)
+            for key, path, stat in zip(keys, paths, stats, strict=True)
+            if known.get(key, (None,))[0] != stat
+        }
         if missing:
-            # Hashing and reading release the interpreter lock.
-            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-                hashed = list(pool.map(hash_file, [paths[i] for i in missing]))
-            new = []
-            now = time.time_ns()
-            for i, digest in zip(missing, hashed, strict=True):
-                digests[i] = digest
-                if now - stats[i][1] > _SETTLED_NS and _stat(paths[i]) == stats[i]:
-                    new.append((keys[i], *stats[i], digest))
-            if new:
-                self._with_database(lambda db: _insert(db, new))
-        return [(stat[0], digest) for stat, digest in zip(stats, digests, strict=True) if digest is not None]
+            digests = _hash_files([path for path, _ in missing.values()])
+            hashed = {k: (*of, digest) for (k, of), digest in zip(missing.items(), digests, strict=True)}
+            self._remember(hashed)
+            known |= {key: (stat, digest) for key, (_, stat, digest) in hashed.items()}
+        return [(stat.size, known[key][1]) for key, stat in zip(keys, stats, strict=True)]
+
+    def verify(self, paths: Sequence[Path]) -> list[Path]:
+        """Read files again and set right what is remembered of them.
+
+        Parameters
+        ----------
+        paths
+            Files.
+
+        Returns
+        -------
+        list of Path
+            Those whose content is not what it was, although size, times and inode are: no listing could
+            tell, and features made of what they were may have been used since.
+
+        Raises
+        ------
+        DatasetError
+            As `lookup`.
+        """
+        keys = {path: _key(path) for path in paths}
+        known = self._remembered(list(keys.values()))
+        asked = {path: _stat(path) for path, key in keys.items() if key in known}
+        wrong = []
+        for path, digest in zip(asked, _hash_files(list(asked)), strict=True):
+            key, stat = keys[path], asked[path]
+            if known[key] != (stat, digest):
+                self._remember({key: (path, stat, digest)})
+                if known[key][0] == stat:
+                    wrong.append(path)
+        return wrong
+
+    def _remembered(self, keys: Sequence[str]) -> dict[str, tuple[_Stat, str]]:
+        select = json.dumps(list(keys))
+        rows = self._with_database(lambda db: db.execute(_SELECT, (select,)).fetchall())
+        return {path: (_Stat(*stat), digest) for path, *stat, digest in rows}
+
+    def _remember(self, hashed: Mapping[str, tuple[Path, _Stat, str]]) -> None:
+        """Keep the hashes of files that have been still for a while."""
+        now = time.time_ns()
+        rows = []
+        for key, (path, stat, digest) in hashed.items():
+            if stat.settled(now) and _stat(path) == stat:
+                rows.append((key, *stat, digest))
+                self._read[key] = stat, digest
+        if rows:
+            self._with_database(lambda db: _insert(db, rows))
 
     def _with_database(self, action: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -160,7 +223,7 @@ class FileIndex:
     def _discard_damaged(self) -> None:
         with FileLock(f"{self.path}.lock"):
             try:  # another process may have rebuilt it meanwhile
-                self._run(lambda db: db.execute("SELECT count(*) FROM content_hashes").fetchone())
+                self._run(lambda db: db.execute("SELECT count(*) FROM file_hashes").fetchone())
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:
@@ -177,17 +240,23 @@ def hash_file(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def _insert(database: sqlite3.Connection, rows: list[tuple[str, int, int, str]]) -> None:
+def _hash_files(paths: Sequence[Path]) -> list[str]:
+    # Hashing and reading release the interpreter lock.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(hash_file, paths))
+
+
+def _insert(database: sqlite3.Connection, rows: Sequence[tuple[str | int, ...]]) -> None:
     with database:
         database.executemany(_UPSERT, rows)
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _stat(path: Path) -> _Stat:
     try:
         status = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
-    return status.st_size, status.st_mtime_ns
+    return _Stat(status.st_size, status.st_mtime_ns, status.st_ctime_ns, str(status.st_ino))
 
 
 def _key(path: Path) -> str:

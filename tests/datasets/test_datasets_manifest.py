@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
+import shutil
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +17,21 @@ from anomaly_sweep.datasets import FileIndex, ImageRecord, manifest_digest
 from anomaly_sweep.datasets import file_index as manifest
 from anomaly_sweep.errors import DatasetError
 
+SETTLED_NS = manifest._SETTLED_NS
+STAMP = 1_600_000_000
 
-def record(root: Path, name: str, content: bytes, *, age: float = 100.0) -> ImageRecord:
+
+@pytest.fixture(autouse=True)
+def no_file_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's files have just been made, and nothing can set the time of a change."""
+    monkeypatch.setattr(manifest, "_SETTLED_NS", -(10**12))
+
+
+def record(root: Path, name: str, content: bytes) -> ImageRecord:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    stamp = path.stat().st_mtime - age
-    os.utime(path, (stamp, stamp))
+    os.utime(path, (STAMP, STAMP))
     return ImageRecord(path, name, "good")
 
 
@@ -92,15 +104,149 @@ def test_unchanged_files_are_read_once(
     assert reads == [records[2].path]
 
 
-def test_young_files_are_not_remembered(tmp_path: Path, index: FileIndex, reads: list[Path]) -> None:
+@pytest.mark.parametrize("young", ["mtime_ns", "ctime_ns"])
+def test_young_files_are_not_remembered(
+    tmp_path: Path, index: FileIndex, reads: list[Path], monkeypatch: pytest.MonkeyPatch, young: str
+) -> None:
     """A second write within one tick of the clock must not go unseen."""
-    young = record(tmp_path, "young.png", b"one", age=0.0)
-    before = manifest_digest([young], index)
-    stamp = young.path.stat()
-    young.path.write_bytes(b"two")
-    os.utime(young.path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert manifest_digest([young], index) != before
+    monkeypatch.setattr(manifest, "_SETTLED_NS", SETTLED_NS)
+    stat = manifest._Stat(3, 1, 1, "1")._replace(**{young: time.time_ns()})
+    monkeypatch.setattr(manifest, "_stat", lambda _path: stat)
+    one = record(tmp_path, "young.png", b"one")
+    before = manifest_digest([one], index)
+    one.path.write_bytes(b"two")
+    assert manifest_digest([one], index) != before
     assert len(reads) == 2
+
+
+def keep_times(path: Path, change: Callable[[Path], object]) -> None:
+    """Change a file and put its time of modification back, as ``cp -p`` and archives do."""
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # the clock's tick may be 10 ms
+        os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+
+
+def swap(path: Path) -> None:
+    other, spare = path.with_name("1.png"), path.with_name("spare")
+    path.rename(spare)
+    other.rename(path)
+    spare.rename(other)
+
+
+def copy_over(path: Path) -> None:
+    source = path.with_name("source.png")
+    source.write_bytes(b"picture X")
+    os.utime(source, (STAMP, STAMP))
+    shutil.copy2(source, path)
+
+
+def replace_by_copy(path: Path) -> None:
+    copy_over(path.with_name("new.png"))
+    path.with_name("new.png").replace(path)
+
+
+def replace_folder(path: Path) -> None:
+    """``mv data old; cp -rp other data``."""
+    other = path.parent.with_name("other")
+    shutil.copytree(path.parent, other)
+    keep_times(other / path.name, lambda p: p.write_bytes(b"picture X"))
+    path.parent.rename(path.parent.with_name("old"))
+    other.rename(path.parent)
+
+
+def relink(path: Path) -> None:
+    """A symbolic link, as data version control and content stores leave, that points elsewhere now."""
+    copy_over(path.with_name("pointed.png"))
+    path.unlink()
+    path.symlink_to(path.with_name("pointed.png"))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "write": lambda path: path.write_bytes(b"picture X"),
+    "grow and shrink": lambda path: (path.write_bytes(b"longer than it was"), path.write_bytes(b"picture X")),
+    "swap": swap,
+    "swap with exchange of hard links": lambda path: (
+        path.unlink(),
+        path.hardlink_to(path.with_name("1.png")),
+    ),
+    "cp -p over it": copy_over,
+    "rename a cp -p over it": replace_by_copy,
+    "replace the folder": replace_folder,
+    "link elsewhere": relink,
+    "write through a hard link": lambda path: (
+        path.with_name("twin").hardlink_to(path),
+        path.with_name("twin").write_bytes(b"picture X"),
+    ),
+    "write by memory map": lambda path: write_by_map(path),
+    "delete and make again": lambda path: (path.unlink(), path.write_bytes(b"picture X")),
+}
+
+
+def write_by_map(path: Path) -> None:
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:
+        view[:] = b"picture X"
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_changes_of_equal_size_and_time_are_seen(
+    records: list[ImageRecord], index: FileIndex, reads: list[Path], how: str
+) -> None:
+    before = manifest_digest(records, index)
+    reads.clear()
+    keep_times(records[0].path, CHANGES[how])
+    status = records[0].path.stat()
+    assert (status.st_size, status.st_mtime) == (len(b"picture 0"), STAMP)
+    assert manifest_digest(records, FileIndex(index.path)) != before
+    assert records[0].path in reads
+
+
+def test_reread_trusts_only_itself(
+    records: list[ImageRecord], index: FileIndex, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that tells no change at all: what is asked for anew is read anew, once."""
+    monkeypatch.setattr(manifest, "_stat", lambda path: manifest._Stat(9, 1, 1, "1"))
+    before = manifest_digest(records, index)
+    records[0].path.write_bytes(b"picture X")
+    assert manifest_digest(records, FileIndex(index.path)) == before
+    reads.clear()
+    fresh = FileIndex(index.path, reread=True)
+    after = manifest_digest(records, fresh)
+    assert after != before
+    assert manifest_digest(records, fresh) == after
+    assert sorted(reads) == [r.path for r in records]
+    assert manifest_digest(records, FileIndex(index.path)) == after  # remembered for the next one
+
+
+def test_verify_finds_what_no_listing_tells(
+    records: list[ImageRecord], index: FileIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [r.path for r in records]
+    assert index.verify(paths) == []
+    manifest_digest(records, index)
+    with monkeypatch.context() as blind:
+        blind.setattr(manifest, "_stat", lambda path: manifest._Stat(9, 1, 1, "1"))
+        before = manifest_digest(records, index)
+        records[3].path.write_bytes(b"picture X")
+        assert index.verify(paths) == [records[3].path]
+        assert index.verify(paths) == []  # set right
+        assert manifest_digest(records, index) != before
+    assert index.verify(paths) == []  # a change that a listing tells is no surprise
+
+
+def test_unstable_inodes_cost_a_reading_only(
+    records: list[ImageRecord], index: FileIndex, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems number inodes at each mount, and beyond 64 bits."""
+    before = manifest_digest(records, index)
+    real = manifest._stat
+    monkeypatch.setattr(manifest, "_stat", lambda path: real(path)._replace(inode=str(2**100)))
+    reads.clear()
+    assert manifest_digest(records, index) == before
+    assert len(reads) == 5
+    assert manifest_digest(records, index) == before
+    assert len(reads) == 5
 
 
 def test_more_files_than_sql_parameters(tmp_path: Path, index: FileIndex) -> None:

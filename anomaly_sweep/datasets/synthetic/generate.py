@@ -105,7 +105,8 @@ def _is_complete(root: Path, parameters: _Parameters) -> bool:
         found = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"{root} exists and is not a synthetic data set (no readable {CARD}): choose another folder"
+            f"{root} exists and is not a synthetic data set (no readable {CARD}): choose another folder; "
+            "to sweep over the images in it, give dataset=folder"
         ) from error
     wanted = asdict(parameters)
     if found == wanted:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from anomaly_sweep.config import AnyConfiguration, DatasetConf, LocalizationConfiguration
+from anomaly_sweep.config import AnyConfiguration, DatasetConf, GenerateConf, LocalizationConfiguration
 from anomaly_sweep.datasets import Category, FileIndex, list_categories, masks_digest, read_category
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import excluded
@@ -25,6 +26,9 @@ from anomaly_sweep.tasks.base import (
     trial_of,
 )
 from anomaly_sweep.tracking.names import METRIC_NAME
+
+#: Where conf/dataset/synthetic.yaml puts the synthetic data set.
+DEFAULT_ROOT = Path("data/synthetic")
 
 
 @dataclass
@@ -214,6 +218,21 @@ def check_masks(category: Category) -> None:
         )
 
 
+def _check_synthetic_root(root: Path) -> None:
+    """Raise DatasetError where the synthetic set would be drawn because a path is mistyped.
+
+    A folder that is there is `generate`'s to judge. A new one is made only in the configuration's own place:
+    who names another one usually means own images.
+    """
+    if root.exists() or root.absolute().parts[-2:] == DEFAULT_ROOT.parts:
+        return
+    raise DatasetError(
+        f"dataset.root={root}: there is no such folder. For own images give dataset=folder (or mvtec_ad) and "
+        "the folder that holds the categories; for the synthetic data set in a new place, make the folder "
+        f"first, or: anomaly-sweep-data generate {shlex.quote(str(root))}"
+    )
+
+
 def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
     """The categories asked for; one that cannot be used is the reason why.
 
@@ -228,6 +247,8 @@ def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
     if conf.generate is not None:
         from anomaly_sweep.datasets.synthetic import generate
 
+        if conf.generate == GenerateConf():
+            _check_synthetic_root(root)
         generate(
             root,
             seed=conf.generate.seed,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
-from anomaly_sweep.datasets import FileIndex
+from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import AnomalySweepError, CacheError
 from anomaly_sweep.features.shard import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
@@ -94,7 +94,7 @@ def _prepare(
     check_settings(configurations)
     check_objectives(configurations, runtime)
     folder = _cache_folder(runtime)
-    plan = make_plan(configurations, FileIndex(folder / "files.sqlite"))
+    plan = make_plan(configurations, FileIndex(folder / INDEX_FILE, reread=not runtime.resume))
     store = ResultStore(folder / RESULTS)
     known = dict(plan.failed)
     if runtime.resume:
