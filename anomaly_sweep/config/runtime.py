@@ -12,6 +12,7 @@ OBJECTIVES = {
     "auc": "maximize",
     "pixel_auroc": "maximize",
     "aupro": "maximize",
+    "aupro_mvtec": "maximize",
     "score_seconds": "minimize",
     "fit_seconds": "minimize",
 }

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: Raised when the computation of a trial changes so that its numbers do.
 TRIAL_VERSION = 1
-LOCALIZATION_VERSION = 1
+LOCALIZATION_VERSION = 2
 #: Fields of a result that hold a value for each test image.
 PER_IMAGE = ("scores", "labels")
 
@@ -95,6 +95,7 @@ class TrialResult:
     reason: str = ""
     pixel_auroc: float | None = None
     aupro: float | None = None
+    aupro_mvtec: float | None = None
     map_seconds: float | None = None
     backbone_seconds: float | None = None
     state_bytes: int | None = None

@@ -19,7 +19,12 @@ DETECTION = "detection"
 #: and then there is no mean either.
 AUC_PREFIX = "auc/"
 AUC_MEAN = "auc/mean"
-PREFIXES = {"image_auroc": AUC_PREFIX, "pixel_auroc": "pixel_auroc/", "aupro": "aupro/"}
+PREFIXES = {
+    "image_auroc": AUC_PREFIX,
+    "pixel_auroc": "pixel_auroc/",
+    "aupro": "aupro/",
+    "aupro_mvtec": "aupro_mvtec/",
+}
 MEAN = "mean"
 FAILED_TRIALS = "failed_trials"
 #: What a category's name may be, for its metrics.
@@ -76,8 +81,9 @@ TRIAL_COLUMNS = (
     "estimator",
     "localizer",
     "image_auroc",
-    "pixel_auroc",  # this and the next for localization only
+    "pixel_auroc",  # this and the next two for localization only
     "aupro",
+    "aupro_mvtec",  # AUPRO at the 100 thresholds of MVTec's evaluation code
     "n_features",  # columns after the reduction
     "n_train",
     "n_test",

@@ -33,7 +33,9 @@ def accuracy_against_time(study: LocalizationStudy) -> Picture | Absent:
     points = our_points(study)
     if not points:
         return Absent(name, title, "no localizer has every category's pixel ROCAUC, PRO and scoring time")
-    variants = "".join(f" {METRICS[m]} is a variant: {', '.join(s)}." for m, s in study.variants.items())
+    variants = "".join(
+        f" {METRICS[m]} is a variant: {', '.join(s)}." for m, s in study.variants.items() if m in METRICS
+    )
     caption = (
         f"{study.setting()}; {len(study.categories)} categories. A mark is at the milliseconds an image of "
         "scoring alone, its line ends at those with maps and backbone. Hollow: the ridge paper, on another "

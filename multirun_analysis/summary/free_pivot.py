@@ -40,6 +40,7 @@ MEASURES = {
     "image_auroc": Measure("AUROC"),
     "pixel_auroc": Measure("pixel AUROC", of_localization=True),
     "aupro": Measure("AUPRO", of_localization=True),
+    "aupro_mvtec": Measure("AUPRO (100 thresholds)", of_localization=True),
     "fit_seconds": Measure("seconds of fitting", lowest=True),
     "score_seconds": Measure("seconds of scoring the test images", lowest=True),
     "map_seconds": Measure("seconds of making the test maps", lowest=True, of_localization=True),

@@ -18,10 +18,10 @@ from multirun_analysis.trials.tasks import LOCALIZATION, localization_of
 
 #: Settings of the task that make another metric of the one of that name.
 VARIANTS = {
-    "average": ("aupro",),
-    "connectivity": ("aupro",),
-    "fpr_limit": ("aupro",),
-    "images": ("pixel_auroc", "aupro"),
+    "average": ("aupro", "aupro_mvtec"),
+    "connectivity": ("aupro", "aupro_mvtec"),
+    "fpr_limit": ("aupro", "aupro_mvtec"),
+    "images": ("pixel_auroc", "aupro", "aupro_mvtec"),
 }
 
 

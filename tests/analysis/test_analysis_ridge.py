@@ -66,21 +66,22 @@ def plain(whole: pd.DataFrame) -> pd.DataFrame:
     """Sums and means by localizer, as a table calls them."""
     found = whole.assign(localizer=whole["localizer"].map(localizer_name)).groupby("localizer")
     seconds = {step: found[columns].sum().sum(axis=1) for step, columns in STEPS.items()}
-    means = found[["pixel_auroc", "aupro"]].mean() * 100
+    means = found[["pixel_auroc", "aupro", "aupro_mvtec"]].mean() * 100
     return means.assign(**seconds, images=found["n_test"].sum())
 
 
 def test_table1_is_plain_means_and_sums(whole: pd.DataFrame, plain: pd.DataFrame) -> None:
     table = made(whole, "ridge_table1")
     shown = values(table)
-    assert table.columns == ("ROCAUC %", "PRO %", "scoring s", "+ maps s", "+ backbone s", "images")
+    accuracy = ("ROCAUC %", "PRO %", "PRO, 100 thresholds %")
+    assert table.columns == (*accuracy, "scoring s", "+ maps s", "+ backbone s", "images")
     assert list(shown["ours"]) == ORDER
     for name in ORDER:
         assert shown["ours"][name] == pytest.approx(plain.loc[name].tolist(), abs=1e-9)
         each = [1000 * plain.at[name, step] / plain.at[name, "images"] for step in STEPS]
-        assert shown["ours: milliseconds an image"][name] == [None, None, *map(pytest.approx, each), None]
+        assert shown["ours: milliseconds an image"][name] == [None] * 3 + [*map(pytest.approx, each), None]
         ratio = [plain.at[name, step] / plain.at["PatchCore", step] for step in STEPS]
-        assert shown["ours: ratio to PatchCore"][name] == [None, None, *map(pytest.approx, ratio), None]
+        assert shown["ours: ratio to PatchCore"][name] == [None] * 3 + [*map(pytest.approx, ratio), None]
 
 
 def test_table1_has_the_published_values_and_the_differences(
@@ -88,27 +89,31 @@ def test_table1_has_the_published_values_and_the_differences(
 ) -> None:
     shown = values(made(whole, "ridge_table1"))
     published = {"PatchCore": (98.1, 92.3, 11.41), "PaDiM": (97.7, 92.8, 547.71), "Ridge": (97.7, 92.1, 1.05)}
-    assert shown["published"] == {name: [*line, None, None, 1725] for name, line in published.items()}
+    assert shown["published"] == {
+        name: [roc, pro, None, seconds, None, None, 1725] for name, (roc, pro, seconds) in published.items()
+    }
     assert list(shown["difference (ours - published)"]) == ORDER[:-1]  # knn_map is not in the paper
     for name, line in shown["difference (ours - published)"].items():
         roc, pro, _ = published[name.partition(" ")[0]]
-        assert line[:2] == pytest.approx([plain.at[name, "pixel_auroc"] - roc, plain.at[name, "aupro"] - pro])
-        assert line[2:] == [None] * 4  # seconds are of another computer
+        apart = [plain.at[name, "pixel_auroc"] - roc, *(plain.loc[name, ["aupro", "aupro_mvtec"]] - pro)]
+        assert line[:3] == pytest.approx(apart)  # both kinds of PRO are set against the one published
+        assert line[3:] == [None] * 4  # seconds are of another computer
     one = {
-        name: [None, None, pytest.approx(line[2] / 1.725), None, None, None]
+        name: [None, None, None, pytest.approx(line[2] / 1.725), None, None, None]
         for name, line in published.items()
     }
     assert shown["published: milliseconds an image"] == one
-    ratio = {name: line[2] for name, line in shown["published: ratio to PatchCore"].items()}
+    ratio = {name: line[3] for name, line in shown["published: ratio to PatchCore"].items()}
     assert ratio == pytest.approx({"PatchCore": 1, "PaDiM": 48.003, "Ridge": 0.0920}, abs=1e-3)
 
 
 def test_the_best_are_the_most_accurate_and_the_fastest(whole: pd.DataFrame, plain: pd.DataFrame) -> None:
     ours, published = made(whole, "ridge_table1").blocks[:2]
-    bold = [[row.header for row in ours.rows if row.cells[i].bold] for i in range(6)]
-    best = [plain["pixel_auroc"].idxmax(), plain["aupro"].idxmax(), *(plain[step].idxmin() for step in STEPS)]
+    bold = [[row.header for row in ours.rows if row.cells[i].bold] for i in range(7)]
+    accuracy = ("pixel_auroc", "aupro", "aupro_mvtec")
+    best = [*(plain[metric].idxmax() for metric in accuracy), *(plain[step].idxmin() for step in STEPS)]
     assert bold == [*([name] for name in best), []]
-    assert [[cell.bold for cell in row.cells[:3]] for row in published.rows] == [
+    assert [[row.cells[i].bold for i in (0, 1, 3)] for row in published.rows] == [
         [True, False, False],
         [False, True, False],
         [False, False, True],
@@ -118,7 +123,12 @@ def test_the_best_are_the_most_accurate_and_the_fastest(whole: pd.DataFrame, pla
 def test_categories_are_the_trials_themselves(whole: pd.DataFrame) -> None:
     table = made(whole, "ridge_categories")
     named = whole.assign(localizer=whole["localizer"].map(localizer_name))
-    columns = {"pixel ROCAUC": "pixel_auroc", "PRO": "aupro", "image ROCAUC": "image_auroc"}
+    columns = {
+        "pixel ROCAUC": "pixel_auroc",
+        "PRO": "aupro",
+        "PRO, 100 thresholds": "aupro_mvtec",
+        "image ROCAUC": "image_auroc",
+    }
     assert [block.label for block in table.blocks] == list(columns)
     for block in table.blocks:
         cells = named.pivot_table(
@@ -180,9 +190,9 @@ def test_a_failed_trial_is_a_hole_in_every_table_and_is_named() -> None:
     frame = frame[(frame["localizer"] != "patchcore") | (frame["category"] != "cable")]
     first, second, third = (made(frame, name) for name in BUILDERS)
     shown = values(first)
-    assert shown["ours"]["PaDiM"] == shown["ours"]["PatchCore"] == [None] * 6
+    assert shown["ours"]["PaDiM"] == shown["ours"]["PatchCore"] == [None] * 7
     assert None not in shown["ours"]["Ridge"]
-    assert shown["difference (ours - published)"]["PaDiM"] == [None] * 6
+    assert shown["difference (ours - published)"]["PaDiM"] == [None] * 7
     assert shown["ours: ratio to PatchCore"]["Ridge"][2:5] == [None] * 3  # nothing to compare with
     cells = values(second)["pixel ROCAUC"]
     assert cells["screw"][1] is None and cells["mean"][:2] == [None, None]
@@ -209,7 +219,7 @@ def test_values_that_were_not_recorded_are_said() -> None:
     frame = make_localization(score_seconds=None, n_test=None)
     table = made(frame, "ridge_table1")
     line = values(table)["ours"]["Ridge"]
-    assert line[0] is not None and line[2:] == [None] * 4
+    assert line[0] is not None and line[3:] == [None] * 4
     said = "PatchCore (every category); PaDiM (every category); Ridge (every category)"
     assert f"Not recorded: score_seconds of {said}." in table.notes
     assert isinstance(ridge_tables(frame)[2], Absent)
@@ -233,8 +243,8 @@ def test_maps_from_the_cache_have_no_time_with_the_backbone() -> None:
     frame.loc[at, "backbone_seconds"] = 0.0
     table = made(frame, "ridge_table1")
     shown = values(table)
-    assert shown["ours"]["Ridge"][4] is None and shown["ours"]["Ridge"][3] is not None
-    assert shown["ours: ratio to PatchCore"]["Ridge"][4] is None
+    assert shown["ours"]["Ridge"][5] is None and shown["ours"]["Ridge"][4] is not None
+    assert shown["ours: ratio to PatchCore"]["Ridge"][5] is None
     assert any(
         line.startswith("No time with the backbone: its maps came from the cache for Ridge (screw)")
         for line in table.notes
@@ -264,6 +274,7 @@ def test_variants_of_the_metrics_are_not_compared() -> None:
     assert [block.label for block in categories.blocks] == [
         "pixel ROCAUC [variant]",
         "PRO [variant]",
+        "PRO, 100 thresholds [variant]",
         "image ROCAUC",
     ]
     assert values(categories)["pixel ROCAUC [variant]"]["bottle"][3:] == [None] * 3

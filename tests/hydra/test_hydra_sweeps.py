@@ -149,7 +149,7 @@ def test_search_with_failing_points(grid: Path, tiny_dataset: Path, tmp_path: Pa
         ("layer=level2", "nothing to search"),
         (
             "layer=level1,level2 hydra.sweeper.objectives=[speed]",
-            "allowed: auc, pixel_auroc, aupro, score_seconds, fit_seconds",
+            "allowed: auc, pixel_auroc, aupro, aupro_mvtec, score_seconds, fit_seconds",
         ),
         ("layer=level1,level2 runtime.plan_only=true", "runtime.plan_only"),
     ],

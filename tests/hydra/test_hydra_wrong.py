@@ -63,7 +63,7 @@ VALUES = [
     ("pca_mode.rate=abc", "pca_mode.rate=abc: Value 'abc' of type 'str' could not be converted to Float"),
     ("pca_mode.basis=x", "pca_mode.basis=x is not allowed; allowed: rank, dims, variance"),
     ("runtime.on_error=maybe", "runtime.on_error=maybe is not allowed; allowed: continue, stop"),
-    ("runtime.objectives=[x]", "allowed: auc, pixel_auroc, aupro, score_seconds, fit_seconds"),
+    ("runtime.objectives=[x]", "allowed: auc, pixel_auroc, aupro, aupro_mvtec, score_seconds, fit_seconds"),
     ("runtime.workers=0", "runtime.workers=0 is outside [1, inf]"),
     (
         "estimator.shrinkage=foo",

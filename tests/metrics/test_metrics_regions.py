@@ -98,6 +98,45 @@ def by_quantiles(maps: np.ndarray, masks: np.ndarray, limit: float, n_thresholds
     return float(np.trapezoid(y, x)) / limit
 
 
+def by_places(
+    maps: np.ndarray,
+    masks: np.ndarray,
+    limit: float = 0.3,
+    connectivity: int = 8,
+    average: str = "region",
+    images: str = "all",
+) -> float:
+    """MVTec's evaluation code by its description: each region is walked through threshold by threshold.
+
+    Its false positive rate is that of the threshold's place among the good scores, its curve starts at the
+    highest of them.
+    """
+    if images == "anomalous":
+        chosen = [i for i, mask in enumerate(masks) if mask.any()]
+        maps, masks = maps[chosen], masks[chosen]
+    good = sorted(maps[~masks].tolist())
+    regions = [
+        [sorted(float(scores[pixel]) for pixel in region) for region in regions_of(mask, connectivity)]
+        for scores, mask in zip(maps, masks, strict=True)
+    ]
+    points = [(1.0, 1.0)]
+    for place in (int(step * (len(good) - 1) / 99) for step in range(100)):
+        overlaps = [
+            [sum(score > good[place] for score in region) / len(region) for region in own] for own in regions
+        ]
+        if average == "region":
+            pro = np.mean([overlap for own in overlaps for overlap in own])
+        else:
+            pro = np.mean([np.mean(own) for own in overlaps if own])
+        points.append((1 - (place + 1) / len(good), float(pro)))
+    area = 0.0
+    for (x0, y0), (x1, y1) in pairwise(points[::-1]):
+        if x0 < limit and x1 > x0:
+            end = min(x1, limit)
+            area += (end - x0) * (y0 + y0 + (y1 - y0) * (end - x0) / (x1 - x0)) / 2
+    return area / limit
+
+
 def smooth_case(seed: int, shift: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Smooth maps of 10 images of 64 x 64, 7 of them with one to four defects; higher on defects."""
     rng = np.random.default_rng(seed)
@@ -133,9 +172,11 @@ def test_equals_every_threshold_in_turn(
     )
     expected = by_thresholds(maps, masks, limit, connectivity, average, images)
     assert found.aupro == pytest.approx(expected, abs=1e-12)
+    expected = by_places(maps, masks, limit, connectivity, average, images)
+    assert found.aupro_mvtec == pytest.approx(expected, abs=1e-12)
     expected = roc_auc_score(masks[counted].ravel(), maps[counted].ravel())
     assert found.auroc == pytest.approx(expected, abs=1e-12)
-    assert 0 <= found.aupro <= 1 and 0 <= found.auroc <= 1
+    assert all(0 <= value <= 1 + 1e-12 for value in (found.aupro, found.aupro_mvtec, found.auroc))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -147,6 +188,30 @@ def test_near_mvtecs_algorithm(seed: int, limit: float) -> None:
     assert aupro(maps, masks, fpr_limit=limit) == pytest.approx(
         by_quantiles(maps, masks, limit, 1000), abs=1e-3
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("limit", [0.1, 0.3, 1.0])
+def test_mvtecs_hundred_thresholds_by_name(seed: int, limit: float) -> None:
+    maps, masks = smooth_case(seed, shift=1.5)
+    found = aupro(maps, masks, fpr_limit=limit, thresholds="mvtec100")
+    assert found == pytest.approx(by_places(maps, masks, limit), abs=1e-12)
+    # Between thresholds the curve bends above its chords: the coarse one is lower, and not by rounding.
+    assert aupro(maps, masks, fpr_limit=limit) - found > 1e-4
+    other = {"connectivity": 4, "average": "image", "images": "anomalous"}
+    found = aupro(maps, masks, fpr_limit=limit, thresholds="mvtec100", **other)  # type: ignore[arg-type]
+    assert found == pytest.approx(by_places(maps, masks, limit, **other), abs=1e-12)  # type: ignore[arg-type]
+
+
+def test_mvtecs_thresholds_by_hand() -> None:
+    """101 good pixels, 0 to 100: the thresholds are 0 to 98 and 100; one region of four pixels."""
+    maps = np.array([[*range(101), 200.0, 97.5, 80.0, -1.0]])[:, None]
+    masks = np.array([[*[False] * 101, *[True] * 4]])[:, None]
+    # In 101ths, (rate, overlap) = (0, 1/4) at 100, (2, 1/4) at 98, (3, 1/2) at 97, ... (20, 1/2) at 80, which
+    # is not above itself, (21, 3/4) at 79, then 3/4 up to the limit.
+    area = 2 / 4 + (1 / 4 + 1 / 2) / 2 + 17 / 2 + (1 / 2 + 3 / 4) / 2 + 9 * 3 / 4
+    found = aupro(maps, masks, fpr_limit=30 / 101, thresholds="mvtec100")
+    assert found == pytest.approx(area / 30, abs=1e-12)
 
 
 def test_pixel_auroc_equals_scikit_learn() -> None:
@@ -162,10 +227,14 @@ def test_pixel_auroc_equals_scikit_learn() -> None:
 
 def test_one_call_gives_both() -> None:
     maps, masks = smooth_case(4)
-    assert pixel_metrics(maps, masks) == PixelMetrics(pixel_auroc(maps, masks), aupro(maps, masks))
+    assert pixel_metrics(maps, masks) == PixelMetrics(
+        pixel_auroc(maps, masks), aupro(maps, masks), aupro(maps, masks, thresholds="mvtec100")
+    )
     variant: dict[str, Any] = {"fpr_limit": 0.1, "connectivity": 4, "average": "image", "images": "anomalous"}
     assert pixel_metrics(maps, masks, **variant) == PixelMetrics(
-        pixel_auroc(maps, masks, images="anomalous"), aupro(maps, masks, **variant)
+        pixel_auroc(maps, masks, images="anomalous"),
+        aupro(maps, masks, **variant),
+        aupro(maps, masks, thresholds="mvtec100", **variant),
     )
 
 
@@ -173,11 +242,15 @@ def test_one_call_gives_both() -> None:
 def test_perfect_constant_and_inverted_maps(limit: float) -> None:
     _, masks = smooth_case(5)
     perfect = masks.astype(np.float32)
-    assert pixel_metrics(perfect, masks, fpr_limit=limit) == PixelMetrics(1.0, 1.0)
+    assert pixel_metrics(perfect, masks, fpr_limit=limit) == PixelMetrics(1.0, 1.0, 1.0)
     # One straight line from (0, 0) to (1, 1).
     constant = pixel_metrics(np.full_like(perfect, 7), masks, fpr_limit=limit)
     assert constant.auroc == 0.5 and constant.aupro == pytest.approx(limit / 2, abs=1e-15)
-    assert pixel_metrics(-perfect, masks, fpr_limit=limit) == PixelMetrics(0.0, 0.0)
+    # MVTec's thresholds stop before the lowest good score: its last piece is 1 / (good pixels) wide.
+    last = 0.5 / (~masks).sum() if limit == 1 else 0.0
+    inverted = pixel_metrics(-perfect, masks, fpr_limit=limit)
+    assert (inverted.auroc, inverted.aupro) == (0.0, 0.0)
+    assert inverted.aupro_mvtec == pytest.approx(last, abs=1e-15) == constant.aupro_mvtec
 
 
 def test_a_curve_by_hand() -> None:

@@ -45,7 +45,13 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def various(parent: str, replaced: str) -> list[ConfigurationRun]:
     """Runs of every kind."""
-    pixels = {"pixel_auroc": 0.75, "aupro": 0.5, "map_seconds": 0.25, "backbone_seconds": 1.5}
+    pixels = {
+        "pixel_auroc": 0.75,
+        "aupro": 0.5,
+        "aupro_mvtec": 0.375,
+        "map_seconds": 0.25,
+        "backbone_seconds": 1.5,
+    }
     rows: list[list[dict[str, Any]]] = [
         [row("a", 0.5, fit_seconds=0.125), row("b", 1.0)],
         [row("a", None, "it | broke\nhere"), row("b", 1.0)],

@@ -30,6 +30,6 @@ def check_settings(configurations: Iterable[AnyConfiguration]) -> None:
 
 def check_objectives(configurations: Iterable[AnyConfiguration], runtime: RuntimeConf) -> None:
     """Raise ConfigError if ``runtime.objectives`` asks for what a configuration does not give."""
-    pixel = [name for name in runtime.objectives if name in ("pixel_auroc", "aupro")]
+    pixel = [name for name in runtime.objectives if name in ("pixel_auroc", "aupro", "aupro_mvtec")]
     if pixel and any(isinstance(c, Configuration) for c in configurations):
         raise ConfigError(f"runtime.objectives={pixel[0]} needs task=localization")

@@ -233,6 +233,7 @@ class _Run:
             score_seconds=self.score_seconds,
             pixel_auroc=pixel.auroc,
             aupro=pixel.aupro,
+            aupro_mvtec=pixel.aupro_mvtec,
             map_seconds=self.map_seconds,
             backbone_seconds=self.backbone_seconds,
             state_bytes=self.localizer.state_bytes,

@@ -7,13 +7,25 @@ import math
 import pandas as pd
 
 from multirun_analysis.papers.published import localizers_per_class
-from multirun_analysis.papers.ridge.measured import STEPS, Measured, notes_of
+from multirun_analysis.papers.ridge.measured import (
+    MVTEC_PRO,
+    MVTEC_PRO_WORDS,
+    STEPS,
+    Measured,
+    about_pro,
+    notes_of,
+)
 from multirun_analysis.rendering.table import BLANK, Absent, Block, Cell, Row, Table, mark_best, significant
 from multirun_analysis.summary.coverage import why_empty
 from multirun_analysis.summary.localizers import LocalizationStudy
 from multirun_analysis.summary.wording import localizer_name
 
-METRICS = {"pixel_auroc": "pixel ROCAUC", "aupro": "PRO", "image_auroc": "image ROCAUC"}
+METRICS = {
+    "pixel_auroc": "pixel ROCAUC",
+    "aupro": "PRO",
+    MVTEC_PRO: MVTEC_PRO_WORDS,
+    "image_auroc": "image ROCAUC",
+}
 PERCENT = 100.0
 
 
@@ -32,7 +44,10 @@ def by_category(study: LocalizationStudy, measured: Measured) -> Table | Absent:
         wanted = study.categories if category == "mean" else (category,)
         theirs = []
         for reference in references:
-            values = [published.get((reference, metric, each)) for each in wanted]
+            values = [
+                published.get((reference, "aupro" if metric == MVTEC_PRO else metric, each))
+                for each in wanted
+            ]
             known = [value for value in values if value is not None]
             if metric in study.variants or len(known) < len(values):
                 theirs.append(BLANK)
@@ -60,7 +75,7 @@ def by_category(study: LocalizationStudy, measured: Measured) -> Table | Absent:
         corner="category",
         columns=(*map(localizer_name, study.localizers), *(f"{name}, paper" for name in references)),
         blocks=tuple(blocks),
-        notes=notes_of(study, measured),
+        notes=(*about_pro(measured), *notes_of(study, measured)),
         warnings=study.warnings(),
     )
 

@@ -15,9 +15,13 @@ from multirun_analysis.summary.wording import localizer_name
 
 #: Pixel metrics as the paper calls them.
 METRICS = {"pixel_auroc": "ROCAUC", "aupro": "PRO"}
+#: PRO at the thresholds of MVTec's evaluation code, beside PRO at every threshold.
+MVTEC_PRO = "aupro_mvtec"
+MVTEC_PRO_WORDS = "PRO, 100 thresholds"
 RECORDED = (
     "pixel_auroc",
     "aupro",
+    MVTEC_PRO,
     "image_auroc",
     "n_test",
     "score_seconds",
@@ -111,11 +115,22 @@ def measure(study: LocalizationStudy) -> Measured:
     return Measured(pivot, values, seconds)
 
 
+def about_pro(measured: Measured) -> list[str]:
+    """What the two kinds of PRO are, where both are there."""
+    if measured.values[MVTEC_PRO].isna().all(axis=None):
+        return []
+    return [
+        "PRO is of every threshold. At the 100 thresholds of MVTec's evaluation code it reads lower, by up "
+        "to some tenths of a point. Which of them a paper used is not known: its PRO is set against both."
+    ]
+
+
 def notes_of(study: LocalizationStudy, measured: Measured) -> tuple[str, ...]:
     """What stands under every table: variants, coverage, what lacks, provenance."""
     lines = [
         f"{METRICS[metric]} is a variant ({', '.join(settings)}): not comparable with published values."
         for metric, settings in study.variants.items()
+        if metric in METRICS
     ]
     lines += [*study.coverage([measured.pivot]), *measured.notes()]
     if study.others:

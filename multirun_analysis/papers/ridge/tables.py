@@ -9,7 +9,16 @@ import pandas as pd
 
 from multirun_analysis.papers.published import RIDGE_TEST_IMAGES, ridge_table1
 from multirun_analysis.papers.ridge.categories import by_category, times
-from multirun_analysis.papers.ridge.measured import METRICS, STEPS, Measured, measure, notes_of
+from multirun_analysis.papers.ridge.measured import (
+    METRICS,
+    MVTEC_PRO,
+    MVTEC_PRO_WORDS,
+    STEPS,
+    Measured,
+    about_pro,
+    measure,
+    notes_of,
+)
 from multirun_analysis.rendering.table import (
     BLANK,
     Absent,
@@ -27,6 +36,10 @@ from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
 
 PERCENT = 100.0
 REFERENCE = "patchcore"
+#: Columns of accuracy -> what the paper's column is called that each is compared with.
+ACCURACY = METRICS | {MVTEC_PRO: MVTEC_PRO_WORDS}
+PUBLISHED = {metric: metric for metric in METRICS} | {MVTEC_PRO: "aupro"}
+NO_ACCURACY = [BLANK] * len(ACCURACY)
 #: Rows of one block: the header and a cell for each column of Table 1.
 Lines = Mapping[str, Sequence[Cell]]
 
@@ -84,7 +97,7 @@ def table1(study: LocalizationStudy, measured: Measured) -> Table | Absent:
         columns=(
             *(
                 f"{word}{' [variant]' if metric in study.variants else ''} %"
-                for metric, word in METRICS.items()
+                for metric, word in ACCURACY.items()
             ),
             *(f"{step} s" for step in STEPS),
             "images",
@@ -96,7 +109,7 @@ def table1(study: LocalizationStudy, measured: Measured) -> Table | Absent:
 
 
 def _accuracy(measured: Measured, label: str) -> list[Cell]:
-    return [_percent(float(measured.mean(metric)[label])) for metric in METRICS]
+    return [_percent(float(measured.mean(metric)[label])) for metric in ACCURACY]
 
 
 def _percent(share: float) -> Cell:
@@ -111,7 +124,7 @@ def _seconds(measured: Measured, label: str) -> list[Cell]:
 
 def _published(key: str) -> list[Cell]:
     table = ridge_table1()
-    accuracy = [Cell(table[key, metric], 1) for metric in METRICS]
+    accuracy = [Cell(table[key, metric], 1) if metric in METRICS else BLANK for metric in ACCURACY]
     return [*accuracy, Cell(table[key, "score_seconds"], 2), BLANK, BLANK, Cell(float(RIDGE_TEST_IMAGES), 0)]
 
 
@@ -119,8 +132,10 @@ def _apart(study: LocalizationStudy, measured: Measured, label: str) -> list[Cel
     """Ours minus published, in points; none of seconds, which are of other computers."""
     key = label.partition("[")[0]
     apart = [
-        BLANK if metric in study.variants else difference(ours, Cell(ridge_table1()[key, metric], 1))
-        for metric, ours in zip(METRICS, _accuracy(measured, label), strict=True)
+        BLANK
+        if metric in study.variants
+        else difference(ours, Cell(ridge_table1()[key, PUBLISHED[metric]], 1))
+        for metric, ours in zip(ACCURACY, _accuracy(measured, label), strict=True)
     ]
     return [*apart, *[BLANK] * (len(STEPS) + 1)]
 
@@ -128,8 +143,7 @@ def _apart(study: LocalizationStudy, measured: Measured, label: str) -> list[Cel
 def _milliseconds(measured: Measured, label: str) -> list[Cell]:
     images = measured.images[label]
     return [
-        BLANK,
-        BLANK,
+        *NO_ACCURACY,
         *(significant(float(1000 * measured.total(step)[label] / images)) for step in STEPS),
         BLANK,
     ]
@@ -137,12 +151,12 @@ def _milliseconds(measured: Measured, label: str) -> list[Cell]:
 
 def _ratios(measured: Measured, label: str, reference: str) -> list[Cell]:
     totals = [measured.total(step) for step in STEPS]
-    return [BLANK, BLANK, *(significant(float(t[label] / t[reference])) for t in totals), BLANK]
+    return [*NO_ACCURACY, *(significant(float(t[label] / t[reference])) for t in totals), BLANK]
 
 
 def _published_times(scale: float) -> Lines:
     return {
-        name: [BLANK, BLANK, significant(scale * ridge_table1()[key, "score_seconds"]), BLANK, BLANK, BLANK]
+        name: [*NO_ACCURACY, significant(scale * ridge_table1()[key, "score_seconds"]), BLANK, BLANK, BLANK]
         for key, name in LOCALIZERS.items()
     }
 
@@ -153,7 +167,7 @@ def _block(label: str, lines: Lines, *, best: bool = False) -> Block:
     if best:
         last = len(columns) - 1  # numbers of images have no best
         columns = [
-            column if i == last else list(mark_best(column, lowest=i >= len(METRICS)))
+            column if i == last else list(mark_best(column, lowest=i >= len(ACCURACY)))
             for i, column in enumerate(columns)
         ]
     rows = zip(lines, zip(*columns, strict=True), strict=True)
@@ -169,6 +183,7 @@ def _remarks(study: LocalizationStudy, measured: Measured, reference: str | None
     ]
     without = [] if reference is not None else [f"No ratio: {study.why_not(REFERENCE)}."]
     return [
+        *about_pro(measured),
         *measured.measured_on(),
         *without,
         f"Published seconds, on another computer, are of {RIDGE_TEST_IMAGES} test images: "
