@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep import terminal
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "anomaly_sweep"
@@ -19,21 +18,13 @@ FORMATS = ("text", "md", "latex", "csv", "html")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 2 is the exit code of an error the user can act on."""
     args = _parser().parse_args(argv)
-    from multirun_analysis.commands import COMMANDS  # after the arguments: --help answers at once
 
-    try:
-        code = COMMANDS[args.command](args)
-        sys.stdout.flush()
-    except AnomalySweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    return code
+    def body() -> int:
+        from multirun_analysis.commands import COMMANDS  # after the arguments: --help answers at once
+
+        return COMMANDS[args.command](args)
+
+    return terminal.run(body)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.claims_table import claims_table, ridge_claims_table
 from multirun_analysis.papers.ono_mori.claims import check_claims
@@ -40,7 +41,7 @@ def _trials(args: argparse.Namespace) -> int:
     say(reading.notes)
     save_trials(reading.trials, args.out)
     failed = int((reading.trials["status"] != "ok").sum())
-    print(f"{len(reading.trials)} trials ({failed} failed) in {args.out}")
+    terminal.say(f"{len(reading.trials)} trials ({failed} failed) in {args.out}")
     return 0
 
 
@@ -58,10 +59,10 @@ def _tables(args: argparse.Namespace) -> int:
         written += write_tables(made, folder, document)
         files += table_files(made, folder, document)
         for table in made:
-            print(
+            terminal.say(
                 to_text(table) if isinstance(table, Table) else f"{table.title}\n  not made: {table.reason}\n"
             )
-    print("\n".join(written))
+    terminal.say("\n".join(written))
     _log(args, reading.trials, files, args.out, "analysis/tables")
     if args.backbone is None and len(there) > 1:
         say([f"these are of {there[0]}; for {', '.join(there[1:])} give --backbone NAME, or --backbone all"])
@@ -87,7 +88,7 @@ def _pivot(args: argparse.Namespace) -> int:
     table = free_pivot(
         reading.trials, args.rows, args.cols, args.where, over, value=args.value, origins=reading.origins
     )
-    print(RENDERERS[SUFFIXES[args.format]](table), end="")
+    _print([table], args.format)
     return 0
 
 
@@ -129,7 +130,9 @@ def _figures(args: argparse.Namespace) -> int:
             if isinstance(picture, Picture):
                 paths = save(picture, folder, " ".join(study.warnings()))
                 files += paths
-                print(f"wrote {folder / picture.name}.{{{','.join(path.suffix[1:] for path in paths)}}}")
+                terminal.say(
+                    f"wrote {folder / picture.name}.{{{','.join(path.suffix[1:] for path in paths)}}}"
+                )
             else:
                 say([f"{picture.title}: not made: {picture.reason}"])
     _log(args, reading.trials, files, args.out, "analysis/figures")
@@ -146,7 +149,7 @@ def _report(args: argparse.Namespace) -> int:
     text = report(reading.trials, reading.notes, reading.origins, layer=args.layer, task=args.task, **chosen)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text, encoding="utf-8")
-    print(f"wrote {args.out}")
+    terminal.say(f"wrote {args.out}")
     _log(args, reading.trials, [args.out], args.out.parent, "analysis")
     return 0
 
@@ -196,7 +199,7 @@ def _log(args: argparse.Namespace, trials: pd.DataFrame, files: list[Path], base
     if args.log:
         from multirun_analysis.trials.publish import log_files  # imports mlflow
 
-        print(log_files(args.tracking_uri, args.experiment, trials, files, base, place))
+        terminal.say(log_files(args.tracking_uri, args.experiment, trials, files, base, place))
 
 
 def _ui(args: argparse.Namespace) -> int:
@@ -209,7 +212,9 @@ def _print(made: Sequence[Table | Absent], form: str) -> None:
     """Tables to the terminal in one format, what is absent and why beside them."""
     absent = [table for table in made if isinstance(table, Absent)]
     shown = [table for table in made if isinstance(table, Table)]
-    if form == "html":
+    if form == "text":
+        terminal.say("\n".join(map(to_text, shown)).rstrip("\n"))
+    elif form == "html":
         print(page(shown[0].title if shown else "", "\n".join(map(table_html, shown))), end="")
     else:
         print("\n".join(RENDERERS[SUFFIXES[form]](table) for table in shown), end="")

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomaly_sweep.errors import AnomalySweepError, CacheError
+from anomaly_sweep import terminal
+from anomaly_sweep.errors import CacheError
 
 if TYPE_CHECKING:
     from anomaly_sweep.features.cache.store import Entry, FeatureCache
@@ -20,7 +21,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _COLUMNS = ("dataset", "category", "split", "backbone", "level", "weights", "input size", "augmentation")
 
 
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Parameters
@@ -39,16 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         limited = arguments.older_than is not None or arguments.max_size is not None
         if arguments.all == limited:
             parser.error("prune needs --older-than, --max-size or both of them, or else --all")
-    try:
-        cache = _open(arguments.cache_dir)
-        if arguments.command == "list":
-            return _list(cache)
-        if arguments.command == "verify":
-            return _verify(cache, delete=arguments.delete)
-        return _prune(cache, arguments)
-    except AnomalySweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return terminal.run(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    cache = _open(arguments.cache_dir)
+    if arguments.command == "list":
+        return _list(cache)
+    if arguments.command == "verify":
+        return _verify(cache, delete=arguments.delete)
+    return _prune(cache, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,8 +108,10 @@ def _list(cache: FeatureCache) -> int:
         rows = [(*_described(entry.about), _shown(entry.bytes), _when(entry.used)) for entry in entries]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         for row in (head, *rows):
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(_total(entries))
+            terminal.say(
+                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            )
+    terminal.say(_total(entries))
     return 0
 
 
@@ -118,11 +121,13 @@ def _verify(cache: FeatureCache, *, delete: bool) -> int:
     for entry, problem in cache.verify():
         checked += 1
         if problem:
-            print(problem)
+            terminal.say(problem)
             damaged.append(entry)
     if delete:
         cache.remove(damaged)
-    print(f"{checked} entries checked, {len(damaged)} damaged{' and removed' if delete and damaged else ''}")
+    terminal.say(
+        f"{checked} entries checked, {len(damaged)} damaged{' and removed' if delete and damaged else ''}"
+    )
     return int(bool(damaged))
 
 
@@ -131,7 +136,7 @@ def _prune(cache: FeatureCache, arguments: argparse.Namespace) -> int:
     found = cache.prunable(older_than=older_than, max_bytes=arguments.max_size)
     if not arguments.dry_run:
         cache.remove(found)
-    print(f"{'would free' if arguments.dry_run else 'freed'}: {_total(found)}")
+    terminal.say(f"{'would free' if arguments.dry_run else 'freed'}: {_total(found)}")
     return 0
 
 

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from anomaly_sweep import terminal
 from anomaly_sweep.datasets import check_dataset, count_images, list_categories
 from anomaly_sweep.datasets.folder import scan_category
 from anomaly_sweep.datasets.synthetic import generate
-from anomaly_sweep.errors import AnomalySweepError, DatasetError
+from anomaly_sweep.errors import DatasetError
 
 
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Parameters
@@ -27,11 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         0: done, or nothing wrong; 1: ``check`` found problems; 2: the command cannot be carried out.
     """
     arguments = _parser().parse_args(argv)
-    try:
-        return _check(arguments) if arguments.command == "check" else _generate(arguments)
-    except AnomalySweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    body = _check if arguments.command == "check" else _generate
+    return terminal.run(lambda: body(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +58,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         n_test_good=arguments.n_test_good,
         n_per_defect=arguments.n_per_defect,
     )
-    print(f"synthetic data set: {arguments.root}")
+    terminal.say(f"synthetic data set: {arguments.root}")
     return 0
 
 
@@ -75,7 +73,7 @@ def _check(arguments: argparse.Namespace) -> int:
     known = list_categories(root)
     shown = [name for name in known if names is None or name in names]
     width = max([len("category"), *map(len, shown)])
-    print(f"{'category':{width}}  train/good  test/good  test/defect  masks")
+    terminal.say(f"{'category':{width}}  train/good  test/good  test/defect  masks")
     for name in shown:
         try:
             category, _ = scan_category(root, name, dataset=root.name)
@@ -83,10 +81,10 @@ def _check(arguments: argparse.Namespace) -> int:
             continue
         counts = count_images(category)
         masks = sum(record.mask is not None for record in category.test)
-        print(f"{name:{width}}  {counts[0]:10d}  {counts[1]:9d}  {counts[2]:11d}  {masks:5d}")
-    print(f"{len(problems)} problem(s)")
+        terminal.say(f"{name:{width}}  {counts[0]:10d}  {counts[1]:9d}  {counts[2]:11d}  {masks:5d}")
+    terminal.say(f"{len(problems)} problem(s)")
     for problem in problems:
-        print(f"  {problem.category}: {problem.message}")
+        terminal.say(f"  {problem.category}: {problem.message}")
     return int(bool(problems))
 
 

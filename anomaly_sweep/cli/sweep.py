@@ -10,6 +10,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from anomaly_sweep import terminal
 from anomaly_sweep.cli.overrides import check_overrides
 from anomaly_sweep.config import register
 from anomaly_sweep.config.labels import config_folder
@@ -30,6 +31,7 @@ def main() -> None:
 
     ``HYDRA_FULL_ERROR=1`` shows the trace of those too.
     """
+    terminal.prepare()
     if os.environ.get(_FULL_ERROR) == "1":
         _run()
         return
@@ -37,7 +39,7 @@ def main() -> None:
     try:
         _run()
     except (AnomalySweepError, CompactHydraException, OmegaConfBaseException) as error:
-        message = _message(error)
+        message = terminal.visible(_message(error), lines=True)
         sys.exit(message if message.startswith("error: ") else f"error: {message}")
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from anomaly_sweep.datasets.folder import list_categories, scan_category
 from anomaly_sweep.datasets.images import probe_image, probe_mask
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS, Counts
-from anomaly_sweep.datasets.progress import progress
 from anomaly_sweep.datasets.records import Category, ImageRecord
 from anomaly_sweep.errors import DatasetError
+from anomaly_sweep.terminal import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def check_dataset(
         ]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         results = pool.map(lambda item: _check_record(item[1]), records)
-        for (name, _), found in zip(records, progress(results, "checking images", len(records)), strict=True):
+        for (name, _), found in zip(records, counted(results, "checking images", len(records)), strict=True):
             problems += [Problem(name, path, message) for path, message in found]
     return sorted(problems, key=lambda problem: (problem.category, str(problem.path)))
 

@@ -1,12 +1,14 @@
-"""Results on a terminal."""
+"""Results of one configuration on a terminal."""
 
 from __future__ import annotations
 
-from anomaly_sweep.sweep.record.recording import Outcome
+from anomaly_sweep import terminal
+from anomaly_sweep.features.backbone.weights import is_random
+from anomaly_sweep.sweep.record.recording import RANDOM_WARNING, Outcome
 from anomaly_sweep.tracking.content import mean_of
 
 _METRIC, _SECONDS = ".4f", ".3f"
-#: Column of the long table, its heading, its format.
+#: Column of the long table, its heading, its format; the last are left out first where room is short.
 _COLUMNS = (
     ("image_auroc", "image AUROC", _METRIC),
     ("pixel_auroc", "pixel AUROC", _METRIC),
@@ -20,6 +22,7 @@ _COLUMNS = (
     ("backbone_seconds", "net s", _SECONDS),
 )
 _ALWAYS = ("image_auroc",)
+_LEAST_CATEGORY = 8
 
 
 def _is_there(outcome: Outcome, column: str) -> bool:
@@ -27,34 +30,48 @@ def _is_there(outcome: Outcome, column: str) -> bool:
 
 
 def show_outcome(outcome: Outcome) -> None:
-    """Print a configuration's per-class table."""
+    """Print a configuration's per-class table: on a terminal as wide as it is, elsewhere with all columns."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    console = terminal.console()
     labels = " · ".join(outcome.configuration.labels.values())
-    table = Table(
-        title=f"{outcome.configuration.dataset.name}: {labels}",
-        title_justify="left",
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("category", no_wrap=True)
-    columns = [column for column in _COLUMNS if column[0] in _ALWAYS or _is_there(outcome, column[0])]
-    for _, heading, form in columns:  # a number is never cut short
-        table.add_column(heading, justify="right", min_width=6 if form == _METRIC else 5)
-    for row in outcome.rows:
-        shown = ["" if row[key] is None else format(row[key], form) for key, _, form in columns]
-        if row["image_auroc"] is None:
-            shown[0] = "failed"
-        table.add_row(row["category"], *shown)
-    means = [mean_of(outcome.rows, key) for key, _, form in columns if form == _METRIC]
+    console.print(terminal.visible(f"{outcome.configuration.dataset.name}: {labels}"))
+    there = [column for column in _COLUMNS if column[0] in _ALWAYS or _is_there(outcome, column[0])]
+    cells = {
+        key: ["" if row[key] is None else format(row[key], form) for row in outcome.rows]
+        for key, _, form in there
+    }
+    cells["image_auroc"] = [cell or "failed" for cell in cells["image_auroc"]]
+    names = [terminal.visible(row["category"]) for row in outcome.rows]
+    room = console.width - 4 - max(_LEAST_CATEGORY, min(24, max(map(len, names), default=0)))
+    shown: list[tuple[str, str, str]] = []
+    for column in there:  # a number is never cut short: a heading may be broken, and a column left out
+        room -= 2 + max(map(len, [*cells[column[0]], *column[1].split()]))
+        if shown and room < 0:
+            break
+        shown.append(column)
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("category", overflow="fold", min_width=_LEAST_CATEGORY)
+    for key, heading, _ in shown:
+        least = max(map(len, [*cells[key], *heading.split()]))
+        table.add_column(heading, justify="right", min_width=least)
+    for i, name in enumerate(names):
+        table.add_row(name, *(cells[key][i] for key, _, _ in shown))
+    means = [mean_of(outcome.rows, key) for key, _, form in shown if form == _METRIC]
     table.add_section()
     table.add_row("mean", *("-" if mean is None else format(mean, _METRIC) for mean in means))
-    console = Console()
     console.print(table)
+    if len(shown) < len(there):
+        left_out = ", ".join(heading for _, heading, _ in there[len(shown) :])
+        console.print(f"no room for: {left_out}", style="dim")
     about = outcome.rows[0]
     crop = f", cropped to {about['center_crop']} px" if about["center_crop"] is not None else ""
-    console.print(f"weights {about['weights']}, input {about['input_size']} px{crop}", style="dim")
+    weights = terminal.visible(about["weights"])
+    console.print(f"weights {weights}, input {about['input_size']} px{crop}", style="dim")
+    if is_random(about["weights"]):
+        console.print(RANDOM_WARNING)
+    if None in [row["image_auroc"] for row in outcome.rows]:
+        console.print("a mean needs every category; the reasons of failures are below")
     if outcome.run_id is not None:
         console.print(f"MLflow run {outcome.run_id}", style="dim")

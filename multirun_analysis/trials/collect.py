@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.summary.scope import Choices
 from multirun_analysis.summary.studies import Studies, choose_studies
@@ -77,4 +77,4 @@ def studies(args: argparse.Namespace, reading: Reading) -> Studies:
 def say(notes: Iterable[str]) -> None:
     """Notes for the user, beside the output."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        terminal.say(f"note: {note}", error=True)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomaly_sweep.datasets.progress import progress
 from anomaly_sweep.datasets.records import GOOD
 from anomaly_sweep.datasets.synthetic.catalogue import PRODUCTS, Product
 from anomaly_sweep.datasets.synthetic.render import render_defective, render_good
 from anomaly_sweep.errors import DatasetError
+from anomaly_sweep.terminal import counted
 
 GENERATOR_VERSION = 1  # raise it with every change that alters a pixel
 CARD = "synthetic.json"
@@ -118,7 +118,7 @@ def _is_complete(root: Path, parameters: _Parameters) -> bool:
 
 
 def _write(part: Path, parameters: _Parameters) -> None:
-    for number, product in progress(enumerate(PRODUCTS), "drawing", len(PRODUCTS)):
+    for number, product in counted(enumerate(PRODUCTS), "drawing", len(PRODUCTS)):
         _write_product(part / product.name, product, number, parameters)
     (part / CARD).write_text(json.dumps(asdict(parameters), indent=2) + "\n", encoding="utf-8")
 
