@@ -29,3 +29,9 @@ class EstimatorError(AnomalySweepError):
 
 class TrackingError(AnomalySweepError):
     """The tracking store cannot be reached or written."""
+
+
+def shortened(error: Exception, limit: int = 300) -> str:
+    """An error of another library as part of a sentence: one line, its type's name where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]}..."

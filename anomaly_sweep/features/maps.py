@@ -34,6 +34,25 @@ class MapBatch:
 
     maps: dict[str, Tensor]
     seconds: float = 0.0
+    _finite: dict[str, bool] = field(default_factory=dict)
+
+    def of(self, levels: Sequence[str]) -> dict[str, Tensor]:
+        """The maps of some levels.
+
+        Raises
+        ------
+        AnomalySweepError
+            If one of them holds NaN or infinity.
+        """
+        for level in levels:
+            if level not in self._finite:
+                self._finite[level] = bool(torch.isfinite(self.maps[level]).all())
+            if not self._finite[level]:
+                raise AnomalySweepError(
+                    f"the feature maps at {level} hold NaN or infinity; check the weights and the "
+                    "normalisation"
+                )
+        return {level: self.maps[level] for level in levels}
 
     def __len__(self) -> int:
         return len(next(iter(self.maps.values())))
@@ -72,19 +91,27 @@ class MapStream:
         """The network with the shard's weights."""
         return network_of(self.shard.backbone, self.device, self.shard.weights)
 
+    def unusable(self) -> dict[str, str]:
+        """Levels that cannot be had -> why.
+
+        Raises
+        ------
+        AnomalySweepError
+            If no network can be made.
+        """
+        return self.network.unusable(self.levels, self.shard.side)
+
     def shapes(self) -> dict[str, tuple[int, int, int]]:
         """Level -> (channels, height, width) of its maps, from one image of zeros.
 
         Raises
         ------
         AnomalySweepError
-            If no network can be made, or its weights do not reach a level.
+            If no network can be made, or a level cannot be had.
         """
-        network = self.network
-        unusable = network.unusable(self.levels)
-        if unusable:
-            raise AnomalySweepError(next(iter(unusable.values())))
-        return network.shapes(self.levels, self.shard.side)
+        for reason in self.unusable().values():
+            raise AnomalySweepError(reason)
+        return self.network.shapes(self.levels, self.shard.side)
 
     def batches(self, split: str) -> Iterator[MapBatch]:
         """The maps of ``train`` or ``test``, in the order of the records; float32, contiguous, on the device.
@@ -94,7 +121,7 @@ class MapStream:
         DatasetError
             If an image cannot be read.
         AnomalySweepError
-            If the device has not enough memory for one image, or a map is not finite.
+            If the device has not enough memory for one image.
         """
         category = self.shard.category
         records = category.train if split == "train" else category.test
@@ -105,28 +132,37 @@ class MapStream:
             yield self._chunk(split, start, records[start : start + CHUNK], self.cache)
 
     def _chunk(self, split: str, start: int, records: Sequence[ImageRecord], cache: FeatureCache) -> MapBatch:
-        about = {
-            level: self.shard.about(split, level) | {"maps": [start, start + len(records)]}
-            for level in self.levels
-        }
-        device = self.network.device
-        batch = MapBatch({})
-        for level in self.levels:
+        span = {"maps": [start, start + len(records)]}
+        about = {level: self.shard.about(split, level) | span for level in self.levels}
+        batch = MapBatch(self._cached(about, self.levels, cache))
+        if len(batch.maps) < len(self.levels):
+            with cache.lock(self.shard.about(split) | span):
+                batch.maps |= self._cached(about, self._lacking(batch), cache)
+                lacking = self._lacking(batch)
+                if lacking:
+                    parts = list(self._computed(records, lacking))
+                    batch.seconds = sum(part.seconds for part in parts)
+                    for level in lacking:
+                        batch.maps[level] = torch.cat([part.maps[level] for part in parts])
+                        cache.put(about[level], {"maps": batch.maps[level].cpu().numpy()})
+                    return batch
+        self.on_image(len(records))
+        return batch
+
+    def _lacking(self, batch: MapBatch) -> list[str]:
+        return [level for level in self.levels if level not in batch.maps]
+
+    def _cached(
+        self, about: dict[str, dict[str, Any]], levels: Sequence[str], cache: FeatureCache
+    ) -> dict[str, Tensor]:
+        found = {}
+        for level in levels:
             arrays, damage = cache.get(about[level])
             if damage:
                 log.warning("cache entry rebuilt: %s", damage)
             if arrays is not None:
-                batch.maps[level] = torch.from_numpy(arrays["maps"]).to(device)
-        lacking = [level for level in self.levels if level not in batch.maps]
-        if lacking:
-            parts = list(self._computed(records, lacking))
-            batch.seconds = sum(part.seconds for part in parts)
-            for level in lacking:
-                batch.maps[level] = torch.cat([part.maps[level] for part in parts])
-                cache.put(about[level], {"maps": batch.maps[level].cpu().numpy()})
-        else:
-            self.on_image(len(records))
-        return batch
+                found[level] = torch.from_numpy(arrays["maps"]).to(self.network.device)
+        return found
 
     def _computed(self, records: Sequence[ImageRecord], levels: Sequence[str]) -> Iterator[MapBatch]:
         shard, network = self.shard, self.network
@@ -155,31 +191,22 @@ class MapStream:
 
 
 def forward(network: Network, images: Sequence[Any], levels: Sequence[str]) -> MapBatch:
-    """Maps of some uint8 images (h, w, 3), in one pass.
+    """Maps of some uint8 images (h, w, 3), in one pass."""
+    maps: dict[str, Tensor] = {}
 
-    Raises
-    ------
-    AnomalySweepError
-        If a map holds NaN or infinity.
-    """
-    read: dict[str, Tensor] = {}
+    def keep(level: str, m: Tensor) -> None:
+        # Copied at once: what comes next in the network may overwrite its memory. Filled from outside, since
+        # inference tensors could not be changed later.
+        with torch.inference_mode(False):
+            own = torch.empty(m.shape, dtype=m.dtype, device=m.device)
+        maps[level] = own.copy_(m)
+
     batch = normalised(network, images)
     synchronise(network.device)
     begun = time.perf_counter()
-    network.read(batch, levels, read.__setitem__)
+    network.read(batch, levels, keep)
     synchronise(network.device)
-    seconds = time.perf_counter() - begun
-    # Copies: the network may reuse its memory, and inference tensors could not be changed later.
-    maps = {
-        level: torch.empty_like(m, memory_format=torch.contiguous_format).copy_(m)
-        for level, m in read.items()
-    }
-    for level, m in maps.items():
-        if not bool(torch.isfinite(m).all()):
-            raise AnomalySweepError(
-                f"the feature maps at {level} hold NaN or infinity; check the weights and the normalisation"
-            )
-    return MapBatch(maps, seconds)
+    return MapBatch(maps, time.perf_counter() - begun)
 
 
 def synchronise(device: torch.device) -> None:

@@ -147,7 +147,7 @@ def features_of(
                 lacking = [level for level in levels if level not in found and level not in unusable]
                 if lacking:
                     network = network_of(shard.backbone, device, shard.weights)
-                    unusable |= network.unusable(lacking)
+                    unusable |= network.unusable(lacking, shard.side)
                     made = _extract(
                         network, shard, split, [lv for lv in lacking if lv not in unusable],
                         batch_size=batch_size, decoders=decoders, on_image=on_image,

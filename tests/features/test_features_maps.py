@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from features_parts import CPU, PLAIN, make_category, resnet18
+from torch import nn
 
+from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features import maps as room
+from anomaly_sweep.features.backbone import network as network_module
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.images import load_square
@@ -122,13 +128,16 @@ def test_memory_runs_out(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
         list(MapStream(shard, LEVELS, "cpu").batches("train"))
 
 
-def test_maps_must_be_finite(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_that_are_not_finite_are_refused_alone(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = MapStream(shard, LEVELS, "cpu")
     with torch.no_grad():
-        stream.network.model.layer1[0].conv1.weight.fill_(float("inf"))
+        stream.network.model.layer2[0].conv1.weight.fill_(float("inf"))
     try:
-        with pytest.raises(AnomalySweepError, match="level2 hold NaN or infinity"):
-            list(stream.batches("test"))
+        for batch in stream.batches("test"):
+            assert batch.of(["level2"])["level2"] is batch.maps["level2"]
+            for asked in (["level3"], LEVELS):
+                with pytest.raises(AnomalySweepError, match="level3 hold NaN or infinity"):
+                    batch.of(asked)
     finally:
         from anomaly_sweep.features.backbone import loaded as networks
 
@@ -146,12 +155,39 @@ def test_an_unreadable_image_is_named(shard: Shard, tmp_path: Path) -> None:
 def test_shapes_are_looked_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(shard.backbone, CPU)
     seen: list[list[str]] = []
-    read = network.read
-    monkeypatch.setattr(
-        network, "read", lambda batch, levels, visit: seen.append(levels) or read(batch, levels, visit)
-    )
+    look = network_module.look
+
+    def counted(model: nn.Module, backbone: BackboneConf, levels: list[str], *how: Any) -> Any:
+        seen.append(levels)
+        return look(model, backbone, levels, *how)
+
+    monkeypatch.setattr(network_module, "look", counted)
     first = network.shapes(["level2"], 64)
     assert network.shapes(["level2", "level3"], 64) == first | {"level3": (32, 8, 8)}
     assert network.shapes(["level3"], 32) == {"level3": (32, 4, 4)}
-    network.shapes(LEVELS, 64)
+    assert network.unusable(LEVELS, 64) == {}
     assert seen == [["level2"], ["level3"], ["level3"]]
+
+
+def test_one_process_computes_what_another_waits_for(shard: Shard, tmp_path: Path) -> None:
+    """Two streams at once, each with its own network: every chunk goes through one of them only."""
+    cache = FeatureCache(tmp_path / "cache")
+    streams = [MapStream(shard, LEVELS, "cpu", batch_size=3, cache=cache) for _ in range(2)]
+    streams[0].network  # noqa: B018 (made before the threads need it)
+    passed: list[int] = []
+    forward = room.forward
+    begin = threading.Barrier(2)
+
+    def counted(network: Network, images: list[np.ndarray], levels: list[str]) -> MapBatch:
+        passed.append(len(images))
+        return forward(network, images, levels)
+
+    def run(stream: MapStream) -> np.ndarray:
+        begin.wait()
+        return joined(list(stream.batches("train")), "level3")
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(room, "forward", counted)
+        made = list(pool.map(run, streams))
+    np.testing.assert_array_equal(*made)
+    assert sum(passed) == len(shard.category.train)

@@ -65,7 +65,7 @@ def test_partial_resnet18_reaches_level_4(tmp_path: Path) -> None:
 def test_mobilenet_is_whole() -> None:
     backbone = real("mobilenetv2_035")
     network = Network(backbone, CPU)
-    assert network.unusable(list(backbone.levels)) == {}
+    assert network.unusable(list(backbone.levels), backbone.input_size) == {}
     channels: dict[str, int] = {}
     network.read(
         batch_of(backbone), list(backbone.levels), lambda level, m: channels.__setitem__(level, m.shape[1])

@@ -317,7 +317,7 @@ def test_a_partial_file_gives_the_levels_it_reaches(category: Category, tmp_path
     ):
         made.matrices(["level3", "level4"], ["avg"])
     assert features_of(shard, ["level3", "level4"], cache, device="cpu").unusable == made.unusable
-    assert list(check_network(shard.backbone, ["level3", "level5"], "cpu")) == ["level5"]
+    assert list(check_network(shard.backbone, ["level3", "level5"], 64, "cpu")) == ["level5"]
 
 
 def test_a_file_replaced_meanwhile_does_not_enter_the_cache(category: Category, tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_one_network_stays_in_memory() -> None:
     assert len(networks._kept) == 1
     assert network_of(resnet18(), "cpu", identity) is not first
     with pytest.raises(ConfigError):
-        check_network(resnet18(levels={"top": "nowhere"}), ["top"], "cpu")
+        check_network(resnet18(levels={"top": "nowhere"}), ["top"], 64, "cpu")
 
 
 def test_a_node_without_a_row_an_image_is_told(

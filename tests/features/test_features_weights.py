@@ -198,7 +198,7 @@ def test_partial_file_reaches_to_its_gap(tmp_path: Path, lacks: str) -> None:
     path = tmp_path / "w.safetensors"
     save_file(state, path)
     network = Network(resnet18(weights=str(path)), CPU)
-    unusable = network.unusable(["level1", "level2", "level3", "level4", "level5"])
+    unusable = network.unusable(["level1", "level2", "level3", "level4", "level5"], 64)
     assert sorted(unusable) == ["level4", "level5"]
     for level, reason in unusable.items():
         assert reason.startswith(f"{path}: {level} of resnet18 needs parameters the file lacks: {lacks}.")
@@ -209,10 +209,10 @@ def test_partial_file_gives_what_the_whole_file_gives(tmp_path: Path) -> None:
     save_file(state_of(), whole)
     save_file({name: tensor for name, tensor in state_of().items() if not name.startswith("layer4")}, path)
     partial, complete = (Network(resnet18(weights=str(each)), CPU) for each in (path, whole))
-    reason = partial.unusable(["level4", "level5"])["level5"]
+    reason = partial.unusable(["level4", "level5"], 64)["level5"]
     assert "layer4.0.bn1.bias" in reason
     assert "more. Choose a shallower level" in reason
-    assert complete.unusable(["level5"]) == {}
+    assert complete.unusable(["level5"], 64) == {}
     maps: list[torch.Tensor] = []
     for network in (partial, complete):
         network.read(torch.ones(1, 3, 64, 64), ["level4"], lambda _level, output: maps.append(output.clone()))

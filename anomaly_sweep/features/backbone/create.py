@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from anomaly_sweep.config import PRETRAINED, RANDOM, BackboneConf
-from anomaly_sweep.errors import ConfigError, WeightsError
+from anomaly_sweep.errors import ConfigError, WeightsError, shortened
 from anomaly_sweep.features.backbone import weights
 from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
 
@@ -42,7 +42,7 @@ def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
             raise _not_had(backbone, error) from error
         raise ConfigError(
             f"backbone {backbone.name}: timm cannot make {backbone.model} with "
-            f"backbone.kwargs={dict(backbone.kwargs)}: {_short(error)}"
+            f"backbone.kwargs={dict(backbone.kwargs)}: {shortened(error)}"
         ) from error
     if getattr(model, "output_fmt", "NCHW") != "NCHW":
         raise ConfigError(
@@ -128,11 +128,6 @@ def _check_hub(backbone: BackboneConf) -> None:
 def _not_had(backbone: BackboneConf, error: Exception) -> WeightsError:
     return WeightsError(
         f"backbone.weights=pretrained: the weights of {backbone.model} could not be had from timm's hub "
-        f"({_short(error)}). Connect to the internet once, give a file (backbone.weights=PATH), or ask for "
-        "backbone.weights=random"
+        f"({shortened(error)}). Connect to the internet once, give a file (backbone.weights=PATH), or ask "
+        "for backbone.weights=random"
     )
-
-
-def _short(error: Exception, limit: int = 300) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -39,12 +39,12 @@ def network_of(backbone: BackboneConf, device: str, identity: dict[str, str]) ->
     return _kept[key]
 
 
-def check_network(backbone: BackboneConf, levels: Sequence[str], device: str) -> dict[str, str]:
-    """Make the network once, before long work starts; returns the levels its weights do not reach.
+def check_network(backbone: BackboneConf, levels: Sequence[str], side: int, device: str) -> dict[str, str]:
+    """Make the network once, before long work starts; returns the levels that it cannot give -> why.
 
     Raises
     ------
     ConfigError, WeightsError
         If there is no such network or its weights cannot be had.
     """
-    return network_of(backbone, device, weights_identity(backbone)).unusable(levels)
+    return network_of(backbone, device, weights_identity(backbone)).unusable(levels, side)

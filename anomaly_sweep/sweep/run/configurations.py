@@ -19,7 +19,7 @@ from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
 from anomaly_sweep.sweep.record.scores import record_scores
 from anomaly_sweep.sweep.run.executor import execute
 from anomaly_sweep.sweep.run.progress import Progress
-from anomaly_sweep.tasks.base import LocalizationTrial, TrialResult
+from anomaly_sweep.tasks.base import LocalizationTrial, TrialResult, reason_of
 from anomaly_sweep.tasks.localization.outputs import are_there
 from anomaly_sweep.tracking.writer import Recorder
 
@@ -131,16 +131,15 @@ def _check_networks(
     needed: dict[str, list[ShardWork]] = defaultdict(list)
     for work in works:
         if work.needs_network(cache):
-            needed[fingerprint(work.shard.backbone)].append(work)
+            needed[fingerprint(work.shard.backbone, work.shard.side)].append(work)
     failed: dict[str, TrialResult] = {}
     for same in needed.values():
+        shard = same[0].shard
         levels = list(dict.fromkeys(level for work in same for level in work.levels()))
         try:
-            unusable = check_network(same[0].shard.backbone, levels, runtime.device)
-        except AnomalySweepError as error:
-            if everything and len(same) == len(works):
-                raise
-            unusable = dict.fromkeys(levels, str(error))
+            unusable = check_network(shard.backbone, levels, shard.side, runtime.device)
+        except Exception as error:
+            unusable = dict.fromkeys(levels, reason_of(error, f"backbone {shard.backbone.name}"))
         for work in same:
             for print_, trial in work.trials.items():
                 reasons = [unusable[level] for level in trial.levels if level in unusable]
@@ -148,4 +147,6 @@ def _check_networks(
                     failed[print_] = TrialResult.failed(print_, reasons[0])
     if failed and everything and len(failed) == sum(len(work.trials) for work in works):
         raise AnomalySweepError(next(iter(failed.values())).reason)
+    for reason in dict.fromkeys(result.reason for result in failed.values()):
+        log.warning("%s", reason)
     return failed

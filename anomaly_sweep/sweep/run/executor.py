@@ -79,7 +79,7 @@ def worker_count(runtime: RuntimeConf) -> int:
         return 1
     if runtime.workers is not None:
         return runtime.workers
-    if runtime.device == "mps" or on_cuda(runtime):
+    if _on_gpu(runtime):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -90,7 +90,7 @@ def affordable(works: Sequence[ShardWork], runtime: RuntimeConf, workers: int) -
         return workers
     from anomaly_sweep.tasks.localization.run import largest_fit
 
-    need = max((largest_fit(work, runtime) for work in works if work.localizations), default=0)
+    need = max(largest_fit(work, runtime) for work in works if work.localizations)
     return max(1, min(workers, int(runtime.memory_gb * 1e9 / (need + PROCESS_BYTES))))
 
 
@@ -101,6 +101,10 @@ def on_cuda(runtime: RuntimeConf) -> bool:
 
         return torch.cuda.is_available()
     return runtime.device.startswith("cuda")
+
+
+def _on_gpu(runtime: RuntimeConf) -> bool:
+    return runtime.device == "mps" or on_cuda(runtime)
 
 
 def run_shard(
@@ -148,7 +152,7 @@ def _flow_device(runtime: RuntimeConf) -> str:
 
 def _decoders(runtime: RuntimeConf) -> int:
     """Decoding threads of the only process: they keep a GPU fed; beside a CPU network they help little."""
-    return min(8, os.cpu_count() or 1) if runtime.device != "cpu" else 1
+    return min(8, os.cpu_count() or 1) if _on_gpu(runtime) else 1
 
 
 def _pooled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -54,7 +55,9 @@ def run_localizations(
 
     try:
         masks = masks_of(shard)
-        shapes = _stream(shard, trials, runtime, decoders, tick).shapes()
+        unusable = _stream(shard, trials, runtime, decoders, tick).unusable()
+        possible = [trial for trial in trials if not unusable.keys() & set(trial.levels)]
+        shapes = _stream(shard, possible, runtime, decoders, tick).shapes()
     except Exception as error:
         reason = reason_of(error, f"shard {shard.category.name}")
         for trial in trials:
@@ -63,6 +66,9 @@ def run_localizations(
     runs = []
     for trial in trials:
         try:
+            for level in trial.levels:
+                if level in unusable:
+                    raise AnomalySweepError(unusable[level])
             runs.append(_Run(trial))
         except Exception as error:
             keep(TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}")))
@@ -79,15 +85,31 @@ def run_localizations(
     return results
 
 
-def largest_fit(work: ShardWork, runtime: RuntimeConf) -> int:
-    """The most bytes that fitting one of a shard's localizers holds; 0 where that cannot be known."""
+def largest_fit(work: ShardWork, runtime: RuntimeConf) -> float:
+    """The most bytes that fitting one of a shard's localizers holds.
+
+    What is refused before it is fitted holds nothing; where it cannot be known, infinity: nothing is to run
+    beside it.
+    """
     trials = work.localizations
+    n = len(work.shard.category.train)
+    stream = _stream(work.shard, trials, runtime, 1, lambda _images, _done, _failed: None)
+    most = 0.0
     try:
-        shapes = _stream(work.shard, trials, runtime, 1, lambda _images, _done, _failed: None).shapes()
-        n = len(work.shard.category.train)
-        return max(build(t.localizer).fit_bytes({lv: shapes[lv] for lv in t.levels}, n) for t in trials)
-    except Exception:  # the shard's own failure, told when it is its turn
-        return 0
+        unusable = stream.unusable()
+        possible = [trial for trial in trials if not unusable.keys() & set(trial.levels)]
+        for trial in possible:
+            shapes = stream.network.shapes(trial.levels, work.shard.side)
+            try:
+                most = max(most, build(trial.localizer).fit_bytes(shapes, n))
+            except AnomalySweepError:  # a setting that these maps do not suit, told when it is its turn
+                continue
+    except AnomalySweepError:  # there is no network: likewise
+        return 0.0
+    except Exception as error:
+        reason_of(error, f"memory of shard {work.shard.category.name}")
+        return math.inf
+    return most
 
 
 def masks_of(shard: Shard) -> NDArray[np.bool_]:
@@ -143,6 +165,8 @@ def _pass(runs: Sequence[_Run], stream: MapStream) -> None:
     for batch in stream.batches("train"):
         for run in runs:
             run.attempt(run.observe, batch)
+        if all(run.reason is not None for run in runs):
+            return
     for run in runs:
         run.attempt(run.finish)
     for batch in stream.batches("test"):
@@ -179,8 +203,9 @@ class _Run:
 
     def observe(self, batch: MapBatch) -> None:
         """Take in training maps."""
+        maps = batch.of(self.trial.levels)
         begun = time.perf_counter()
-        self.localizer.partial_fit({level: batch.maps[level] for level in self.trial.levels})
+        self.localizer.partial_fit(maps)
         self.n_train += len(batch)
         self._stop(batch)
         self.fit_seconds += time.perf_counter() - begun
@@ -193,8 +218,9 @@ class _Run:
 
     def score(self, batch: MapBatch, side: int) -> None:
         """Anomaly maps and image scores of test maps."""
+        features = batch.of(self.trial.levels)
         begun = time.perf_counter()
-        scored = self.localizer.score({level: batch.maps[level] for level in self.trial.levels})
+        scored = self.localizer.score(features)
         self._stop(batch)
         made = time.perf_counter()
         maps = render(scored.grid, side, self.trial.task.sigma)
