@@ -3,7 +3,7 @@
 from anomaly_sweep.datasets.check import Problem, check_dataset, count_images
 from anomaly_sweep.datasets.file_index import INDEX_FILE, FileIndex, manifest_digest, masks_digest
 from anomaly_sweep.datasets.folder import list_categories, read_category
-from anomaly_sweep.datasets.images import probe_image
+from anomaly_sweep.datasets.images import read_image
 from anomaly_sweep.datasets.records import Category, ImageRecord
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "list_categories",
     "manifest_digest",
     "masks_digest",
-    "probe_image",
     "read_category",
+    "read_image",
 ]

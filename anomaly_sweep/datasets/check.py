@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomaly_sweep.datasets.folder import list_categories, scan_category
-from anomaly_sweep.datasets.images import probe_image, probe_mask
+from anomaly_sweep.datasets.images import read_image
+from anomaly_sweep.datasets.masks import read_mask
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS, Counts
 from anomaly_sweep.datasets.records import Category, ImageRecord
 from anomaly_sweep.errors import DatasetError
@@ -114,7 +115,7 @@ def _check_record(record: ImageRecord) -> list[tuple[Path, str]]:
     problems: list[tuple[Path, str]] = []
     size = None
     try:
-        size = probe_image(record.path)
+        size = read_image(record.path).size
     except DatasetError as error:
         problems.append((record.path, str(error)))
     if record.label and record.mask is None:
@@ -127,13 +128,13 @@ def _check_record(record: ImageRecord) -> list[tuple[Path, str]]:
 
 def _check_mask(mask: Path, image: Path, image_size: tuple[int, int] | None) -> list[tuple[Path, str]]:
     try:
-        size, marked = probe_mask(mask)
+        read = read_mask(mask)
     except DatasetError as error:
         return [(mask, str(error))]
     problems: list[tuple[Path, str]] = []
-    if image_size is not None and size != image_size:
+    if image_size is not None and read.size != image_size:
         message = "mask {} is {} x {}, its image {} is {} x {}: replace the mask"
-        problems.append((mask, message.format(mask, *size, image, *image_size)))
-    if not marked.any():
+        problems.append((mask, message.format(mask, *read.size, image, *image_size)))
+    if not read.marked.any():
         problems.append((mask, f"mask {mask} marks no pixel: redraw it, or move {image} to the good images"))
     return problems

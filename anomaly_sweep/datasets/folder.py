@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from anomaly_sweep.datasets.images import SUFFIXES
 from anomaly_sweep.datasets.records import GOOD, Category, ImageRecord
 from anomaly_sweep.errors import DatasetError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 LAYOUT = "<category>/train/good, <category>/test/good and <category>/test/<defect>"
 MIN_TRAIN = 2  # a mean and a variance need two
 
@@ -185,7 +185,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
 def _record(root: Path, path: Path, defect: str, mask: Path | None) -> ImageRecord:

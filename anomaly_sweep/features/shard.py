@@ -25,8 +25,8 @@ __all__ = ["Shard", "ShardFeatures", "cache_at", "check_network", "features_of"]
 
 log = logging.getLogger(__name__)
 
-#: Raised when extraction changes so that its numbers do.
-EXTRACTOR_VERSION = 1
+#: Raised when extraction, or the reading of images or masks, changes so that numbers do.
+EXTRACTOR_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomaly_sweep.datasets import check_dataset, count_images, probe_image, read_category
+from anomaly_sweep.datasets import check_dataset, count_images, read_category, read_image
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS, TEXTURES
 from anomaly_sweep.errors import DatasetError
 
@@ -107,10 +107,10 @@ def test_missing_root(tmp_path: Path) -> None:
         check_dataset(tmp_path / "absent", official_counts=False)
 
 
-def test_probe_image(root: Path) -> None:
-    assert probe_image(root / "nut" / "train" / "good" / "0.png") == (8, 6)
+def test_read_image(root: Path) -> None:
+    assert read_image(root / "nut" / "train" / "good" / "0.png").size == (8, 6)
     with pytest.raises(DatasetError, match=r"cannot decode .*absent\.png"):
-        probe_image(root / "absent.png")
+        read_image(root / "absent.png")
 
 
 def test_palette_mask_of_black_is_empty(root: Path) -> None:

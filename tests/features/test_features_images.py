@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from anomaly_sweep.datasets import read_image
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.features import images
 from anomaly_sweep.features.images import decode, load_mask, load_square
@@ -190,7 +191,7 @@ def test_fast_decoder_is_pixel_equal(
     fast = images._decode_fast(path)
     assert fast is not None
     np.testing.assert_array_equal(np.asarray(fast), image)
-    np.testing.assert_array_equal(np.asarray(images._decode(path)), image)
+    np.testing.assert_array_equal(np.asarray(read_image(path)), image)
 
 
 def test_fast_decoder_only_reads_8_bit_rgb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +199,9 @@ def test_fast_decoder_only_reads_8_bit_rgb(tmp_path: Path, monkeypatch: pytest.M
 
     class Recorder:
         @staticmethod
-        def read_image(path: str) -> np.ndarray:
-            asked.append(Path(path).name)
-            return np.asarray(Image.open(path))
+        def decode_image_png_u8(data: bytes, size: tuple[int, int], mode: str) -> np.ndarray:
+            asked.append((size, mode, data[25]))
+            return np.asarray(Image.open(io.BytesIO(data)))
 
     monkeypatch.setattr(images, "_fast_png", lambda: Recorder)
     rgb = pixels(7, 8, 8)
@@ -216,7 +217,7 @@ def test_fast_decoder_only_reads_8_bit_rgb(tmp_path: Path, monkeypatch: pytest.M
         decode(write_png(tmp_path / name, image))
     Image.fromarray(rgb).quantize(4).save(tmp_path / "palette.png")
     decode(tmp_path / "palette.png")
-    assert asked == ["rgb.png"]
+    assert asked == [((8, 8), "rgb", 2)]
 
 
 def test_what_is_readable_does_not_depend_on_the_fast_decoder(tmp_path: Path) -> None:

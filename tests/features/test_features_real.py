@@ -13,12 +13,12 @@ from features_parts import CPU, PLAIN
 from omegaconf import OmegaConf
 
 from anomaly_sweep.config import BackboneConf, parse_node
-from anomaly_sweep.datasets import FileIndex, read_category
+from anomaly_sweep.datasets import FileIndex, read_category, read_image
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.backbone import network as network_room
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.images import _decode, _decode_fast, load_square
+from anomaly_sweep.features.images import _decode_fast, load_square
 from anomaly_sweep.features.shard import Shard, features_of
 
 REAL = os.environ.get("ANOMALY_SWEEP_REAL")
@@ -100,6 +100,6 @@ def test_fast_decoder_is_pixel_equal_on_real_images() -> None:
             image = _decode_fast(record.path)
             if image is not None:
                 fast += 1
-                np.testing.assert_array_equal(np.asarray(image), np.asarray(_decode(record.path)))
+                np.testing.assert_array_equal(np.asarray(image), np.asarray(read_image(record.path)))
     if not fast:
         pytest.skip("none of these images is an 8-bit RGB PNG")
