@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--value",
         default="image_auroc",
         metavar="COLUMN",
-        help="what is averaged, such as pixel_auroc, aupro or score_seconds (default: %(default)s)",
+        help="what is averaged, such as image_ap, pixel_auroc or score_seconds (default: %(default)s)",
     )
     pivot.add_argument("--rows", required=True, metavar="DIMENSION", help="such as category or pca_mode")
     pivot.add_argument("--cols", required=True, metavar="DIMENSION", help="such as layer")

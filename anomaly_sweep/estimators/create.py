@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.estimators import Estimator
+from anomaly_sweep.estimators import Estimator, direction
+from anomaly_sweep.estimators.direction import KEY, scoring_method
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.instantiate import arguments_of, construct, target_of
+from anomaly_sweep.metrics.ties import ScoreScale
+
+log = logging.getLogger(__name__)
+
+_OURS = "anomaly_sweep.estimators"
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -39,7 +47,8 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     Parameters
     ----------
     config : mapping
-        ``name``, ``_target_`` and the target's arguments.
+        ``name``, ``_target_`` and the target's arguments; ``higher_is_anomalous`` (bool) says which way the
+        scores of somebody's own class point, where that cannot be known or is known wrongly.
     seed : int
         Given to the target as ``seed`` or ``random_state`` if it takes one and the config sets none.
 
@@ -48,37 +57,60 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     ConfigError
         As :func:`check`.
     """
-    made = construct("estimator", config, seed=seed, random_state=seed % 2**32)
-    if type(made).__module__.split(".")[0] in ("sklearn", "pyod"):
-        return Detector(made)
-    if not (hasattr(made, "fit") and hasattr(made, "score_samples")):
-        raise ConfigError(f"estimator {config['name']}: {config['_target_']} has no fit and score_samples")
-    return made  # type: ignore[no-any-return]
+    declared = config.get(KEY)
+    if declared is not None and not isinstance(declared, bool):
+        raise ConfigError(f"estimator.{KEY}={declared} is not allowed; allowed: true, false, null")
+    plain = {key: value for key, value in config.items() if key != KEY}
+    made = construct("estimator", plain, seed=seed, random_state=seed % 2**32)
+    if type(made).__module__.startswith(f"{_OURS}."):
+        if declared is not None:
+            raise ConfigError(
+                f"estimator.{KEY} has no part in {config['_target_']}: its scores are higher for anomalous "
+                "images"
+            )
+        return made  # type: ignore[no-any-return]
+    return Detector(made, config["name"], declared)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of an estimator's config changes its results: its name does not, a preset's content does."""
-    own = {key: value for key, value in config.items() if key != "name"}
+    own = {key: value for key, value in config.items() if key != "name" and (key, value) != (KEY, None)}
     if str(config["_target_"]).startswith("anomaly_sweep.estimators.flow."):
         own["settings"] = dataclasses.asdict(target_of("estimator", config)(**arguments_of(config)).settings)
     return own
 
 
 class Detector:
-    """A scikit-learn or PyOD detector under the one contract.
+    """Any detector under the one contract: scikit-learn's, PyOD's or somebody's own.
 
-    scikit-learn's scores are higher for *normal* samples and are negated; PyOD's ``decision_function`` is
-    higher for anomalous ones already.
+    Parameters
+    ----------
+    model : object
+        With ``fit`` and ``score_samples`` or ``decision_function``.
+    name : str
+        For messages.
+    higher_is_anomalous : bool, optional
+        Which way its scores point; None finds out (see :mod:`anomaly_sweep.estimators.direction`).
+
+    Raises
+    ------
+    ConfigError
+        If it cannot score samples, has a parameter of an impossible value (scikit-learn's), or which way its
+        scores point cannot be known.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, name: str = "", higher_is_anomalous: bool | None = None) -> None:
         self.model = model
-        self._pyod = type(model).__module__.startswith("pyod")
-        if not self._pyod and not any(hasattr(model, m) for m in ("score_samples", "decision_function")):
-            raise ConfigError(
-                f"estimator: {type(model).__name__} has neither score_samples nor decision_function "
-                "(LocalOutlierFactor needs novelty: true)"
-            )
+        self._kind = type(model).__name__
+        self._method = scoring_method(model, name)
+        self._declared = higher_is_anomalous
+        anomalous = higher_is_anomalous
+        if anomalous is None:
+            anomalous = direction.higher_is_anomalous(model, self._method, name)
+        self._sign = 1.0 if anomalous else -1.0
+        self.score_scale: ScoreScale = getattr(model, "score_scale", "interval")
+        one_of(f"score_scale of {self._kind}", self.score_scale, get_args(ScoreScale))
+        self._validate(name)
 
     def fit(self, X: NDArray[np.float64]) -> Self:
         """Fit to (n, d).
@@ -91,12 +123,58 @@ class Detector:
         try:
             self.model.fit(X)
         except ValueError as error:
-            raise EstimatorError(f"{type(self.model).__name__}: {error}") from error
+            raise EstimatorError(f"{self._kind}: {error}") from error
         return self
 
     def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Anomaly scores (m,) of (m, d)."""
-        if self._pyod:
-            return np.asarray(self.model.decision_function(X), dtype=np.float64)
-        score = getattr(self.model, "score_samples", None) or self.model.decision_function
-        return -np.asarray(score(X), dtype=np.float64)
+        """Anomaly scores (m,) of (m, d).
+
+        Raises
+        ------
+        EstimatorError
+            If the detector refuses the data, or what it gives is not one real number for each row.
+        """
+        try:
+            found = getattr(self.model, self._method)(X)
+        except ValueError as error:
+            raise EstimatorError(f"{self._kind}: {error}") from error
+        return self._sign * _vector(found, len(X), f"{self._kind}.{self._method}")
+
+    def check_direction(self, X: NDArray[np.float64]) -> None:
+        """See, once it is fitted to (n, d), that points far from these images score higher.
+
+        Raises
+        ------
+        EstimatorError
+            If they score lower, and the user has not said which way the scores point.
+        """
+        rows, n_near = direction.probe(X)
+        try:
+            with np.errstate(all="ignore"):
+                scores = self.score_samples(rows)
+        except Exception as error:  # points out there need not be scored
+            log.debug("%s cannot score far points: %s", self._kind, error)
+            return
+        direction.check_direction(scores, n_near, self._kind, declared=self._declared is not None)
+
+    def _validate(self, name: str) -> None:
+        """What scikit-learn would find wrong with the parameters when it is fitted, hours from now."""
+        if not hasattr(self.model, "_parameter_constraints"):
+            return
+        try:
+            self.model._validate_params()
+        except ValueError as error:
+            raise ConfigError(f"estimator {name}: {error}") from error
+
+
+def _vector(found: Any, n: int, what: str) -> NDArray[np.float64]:
+    """Scores as float64 (n,), if they are one real number for each of n images."""
+    try:
+        values = np.asarray(found)
+    except ValueError as error:
+        raise EstimatorError(f"{what} gave scores that are no array ({error})") from error
+    if values.shape != (n,):
+        raise EstimatorError(f"{what} gave scores of shape {values.shape} for {n} images; it must be ({n},)")
+    if values.dtype.kind not in "biuf":
+        raise EstimatorError(f"{what} gave scores of type {values.dtype}; they must be real numbers")
+    return values.astype(np.float64)

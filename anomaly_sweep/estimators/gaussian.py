@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from scipy import linalg
 
 from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.metrics.ties import ScoreScale
 
 SHRINKAGES = ("ledoit_wolf", "oas", "empirical")
 
@@ -32,6 +33,8 @@ class MultivariateGaussian:
     ConfigError
         For another shrinkage.
     """
+
+    score_scale: ClassVar[ScoreScale] = "ratio"
 
     def __init__(self, shrinkage: str = "ledoit_wolf") -> None:
         one_of("estimator.shrinkage", shrinkage, SHRINKAGES)

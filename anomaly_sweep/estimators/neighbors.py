@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 
 from anomaly_sweep.config import in_range, one_of
 from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.metrics.ties import ScoreScale
 
 AGGREGATIONS = ("mean", "kth")
 
@@ -32,6 +33,8 @@ class NearestNeighborDistance:
     ConfigError
         For a value out of range.
     """
+
+    score_scale: ClassVar[ScoreScale] = "ratio"
 
     def __init__(self, k: int = 1, aggregation: str = "mean") -> None:
         in_range("estimator.k", k, 1)

@@ -27,14 +27,24 @@ MVTEC_THRESHOLDS = 100
 
 @dataclass(frozen=True)
 class PixelMetrics:
-    """What :func:`pixel_auroc` and :func:`aupro` give, each in [0, 1].
+    """Metrics of all pixels together, each in [0, 1].
 
-    ``aupro`` is that of every threshold, ``aupro_mvtec`` that of ``thresholds="mvtec100"``.
+    Attributes
+    ----------
+    auroc, aupro
+        What :func:`pixel_auroc` and :func:`aupro` give.
+    aupro_mvtec
+        AUPRO with ``thresholds="mvtec100"``.
+    ap, f1max
+        Average precision and the highest F1 of the pixels; see
+        :class:`anomaly_sweep.metrics.ranking.RankingMetrics`.
     """
 
     auroc: float
     aupro: float
     aupro_mvtec: float
+    ap: float
+    f1max: float
 
 
 def aupro(
@@ -114,7 +124,7 @@ def pixel_metrics(
     average: str = "region",
     images: str = "all",
 ) -> PixelMetrics:
-    """:func:`pixel_auroc` and :func:`aupro` by either thresholds in the time of one of them."""
+    """:func:`pixel_auroc`, :func:`aupro` and what else the same sort gives, in the time of one of them."""
     in_range("fpr_limit", fpr_limit, 0, 1, open_low=True)
     one_of("connectivity", connectivity, (4, 8))
     one_of("average", average, ("region", "image"))
@@ -124,6 +134,7 @@ def pixel_metrics(
         _auroc(ranks),
         float(np.average(_areas(ranks, fpr_limit), weights=weights)),
         _by_places(ranks, weights, fpr_limit),
+        *_precision(ranks),
     )
 
 
@@ -137,12 +148,15 @@ class _Ranks:
         The defective pixels (as ``maps[masks]`` lists them) by ascending score.
     above, tied : ndarray of shape (m,), int64
         Good pixels with a higher score, and with the same, in that order.
+    first : ndarray of shape (m,), int64
+        Defective pixels with a lower score.
     n_good : int
     """
 
     order: NDArray[np.intp]
     above: NDArray[np.int64]
     tied: NDArray[np.int64]
+    first: NDArray[np.int64]
     n_good: int
 
 
@@ -175,13 +189,24 @@ def _ranks(maps: AnomalyMaps, masks: NDArray[np.bool_], images: str) -> _Ranks:
     met = good[np.minimum(below, good.size - 1)] == scores
     tied = np.zeros(scores.size, dtype=np.int64)
     tied[met] = np.searchsorted(good, scores[met], side="right") - below[met]
-    return _Ranks(order, good.size - below - tied, tied, good.size)
+    return _Ranks(order, good.size - below - tied, tied, np.searchsorted(scores, scores), good.size)
 
 
 def _auroc(ranks: _Ranks) -> float:
     # Twice the pairs in the wrong order: integers, no rounding.
     twice = int((2 * ranks.above + ranks.tied).sum())
     return 1 - twice / (2 * ranks.n_good * ranks.above.size)
+
+
+def _precision(ranks: _Ranks) -> tuple[float, float]:
+    """Average precision and the highest F1, with each distinct score of a defective pixel as a threshold.
+
+    A threshold between them only adds good pixels: precision and F1 fall.
+    """
+    m = ranks.above.size
+    true = m - ranks.first
+    flagged = true + ranks.above + ranks.tied
+    return float(np.mean(true / flagged)), float((2 * true / (flagged + m)).max())
 
 
 def _areas(ranks: _Ranks, limit: float) -> NDArray[np.float64]:

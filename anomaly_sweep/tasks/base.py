@@ -21,13 +21,15 @@ from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.estimators.create import identity
 from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.fingerprint import fingerprint, seed_of
+from anomaly_sweep.metrics.ranking import ranking_metrics
+from anomaly_sweep.metrics.ties import ScoreScale, settle_ties
 from anomaly_sweep.tracking.names import STATUS_FAILED, STATUS_OK
 
 log = logging.getLogger(__name__)
 
 #: Raised when the computation of a trial changes so that its numbers do.
-TRIAL_VERSION = 1
-LOCALIZATION_VERSION = 2
+TRIAL_VERSION = 2
+LOCALIZATION_VERSION = 3
 #: Fields of a result that hold a value for each test image.
 PER_IMAGE = ("scores", "labels")
 
@@ -79,9 +81,9 @@ class TrialResult:
     smoothing the test maps (``map_seconds``) and of the backbone on the test images (``backbone_seconds``; 0
     from the cache), the bytes of the fitted state and the device all this took place on.
 
-    ``scores`` (float64, little-endian) and ``labels`` (int8, 1 for anomalous) have one value a test image, in
-    the order of the category's; the AUROC is of these scores as ``metrics.ranking.settle_ties`` settles them.
-    They are no part of what makes two results equal.
+    ``scores`` (float64, little-endian, ties settled) and ``labels`` (int8, 1 for anomalous) have one value a
+    test image, in the order of the category's; the image metrics are of these scores. They are no part of
+    what makes two results equal.
     """
 
     fingerprint: str
@@ -100,6 +102,11 @@ class TrialResult:
     backbone_seconds: float | None = None
     state_bytes: int | None = None
     device: str | None = None
+    image_ap: float | None = None
+    image_f1max: float | None = None
+    image_fpr95: float | None = None
+    pixel_ap: float | None = None
+    pixel_f1max: float | None = None
     scores: bytes | None = field(default=None, compare=False, repr=False)
     labels: bytes | None = field(default=None, compare=False, repr=False)
 
@@ -118,14 +125,28 @@ class TrialResult:
         return {name: value for name, value in vars(self).items() if name not in PER_IMAGE}
 
 
-def scores_as_bytes(scores: NDArray[np.float64]) -> bytes:
-    """Scores of the test images as a result keeps them."""
-    return scores.astype("<f8", copy=False).tobytes()
+def of_images(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], scale: ScoreScale
+) -> list[dict[str, Any]]:
+    """What scores of the test images come to, (trials, images): fields of a result for each trial.
 
+    Ties are settled first: metrics and scores that are kept are of one and the same numbers.
 
-def labels_as_bytes(labels: NDArray[np.int64]) -> bytes:
-    """Labels of the test images as a result keeps them."""
-    return labels.astype(np.int8).tobytes()
+    Raises
+    ------
+    EstimatorError
+        If a score is NaN or infinite.
+    DatasetError
+        If there are no good or no anomalous images.
+    """
+    settled = settle_ties(scores, scale)
+    metrics = ranking_metrics(settled, labels)
+    columns = {f"image_{name}": values.tolist() for name, values in vars(metrics).items()}
+    same = {"n_test": len(labels), "labels": labels.astype(np.int8).tobytes()}
+    return [
+        {**dict(zip(columns, values, strict=True)), "scores": row.astype("<f8", copy=False).tobytes(), **same}
+        for row, *values in zip(settled, *columns.values(), strict=True)
+    ]
 
 
 def features_fingerprint(shard: Shard, levels: Sequence[str]) -> str:

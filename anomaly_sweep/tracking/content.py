@@ -22,7 +22,16 @@ _NAME_LENGTH = 250
 _TAG_LENGTH = 8000
 
 #: Metric columns of a run's per-class table -> their headings.
-_SHOWN = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+_SHOWN = {
+    "image_auroc": "image AUROC",
+    "image_ap": "AP",
+    "image_f1max": "F1max",
+    "image_fpr95": "FPR95",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1max": "pixel F1max",
+    "aupro": "AUPRO",
+}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,12 @@ AUC_PREFIX = "auc/"
 AUC_MEAN = "auc/mean"
 PREFIXES = {
     "image_auroc": AUC_PREFIX,
+    "image_ap": "ap/",
+    "image_f1max": "f1max/",
+    "image_fpr95": "fpr95/",
     "pixel_auroc": "pixel_auroc/",
+    "pixel_ap": "pixel_ap/",
+    "pixel_f1max": "pixel_f1max/",
     "aupro": "aupro/",
     "aupro_mvtec": "aupro_mvtec/",
 }
@@ -81,7 +86,12 @@ TRIAL_COLUMNS = (
     "estimator",
     "localizer",
     "image_auroc",
-    "pixel_auroc",  # this and the next two for localization only
+    "image_ap",  # average precision
+    "image_f1max",  # F1 at the threshold that is best on the test images
+    "image_fpr95",  # false positive rate at 95 % recall; less is better
+    "pixel_auroc",  # this and the next four for localization only
+    "pixel_ap",
+    "pixel_f1max",
     "aupro",
     "aupro_mvtec",  # AUPRO at the 100 thresholds of MVTec's evaluation code
     "n_features",  # columns after the reduction

@@ -22,32 +22,41 @@ AXES = ("category", *DIMENSIONS)
 
 @dataclass(frozen=True)
 class Measure:
-    """What a table can be of: its words, and whether the lowest is the best."""
+    """What a table can be of: its words, whether the lowest is the best, and whether it is no share."""
 
     words: str
     lowest: bool = False
     of_localization: bool = False
+    is_amount: bool = False
 
     def cell(self, value: float) -> Cell:
         """A value as it is printed; seconds and bytes with three digits."""
-        if self.lowest:
+        if self.is_amount:
             return significant(value)
         return Cell(None if math.isnan(value) else float(value))
+
+
+def _amount(words: str, *, of_localization: bool = False) -> Measure:
+    """Seconds or bytes: less is better."""
+    return Measure(words, lowest=True, of_localization=of_localization, is_amount=True)
 
 
 #: Columns of the long table that a table can be of.
 MEASURES = {
     "image_auroc": Measure("AUROC"),
+    "image_ap": Measure("average precision"),
+    "image_f1max": Measure("F1max"),
+    "image_fpr95": Measure("FPR at 95 % recall", lowest=True),
     "pixel_auroc": Measure("pixel AUROC", of_localization=True),
+    "pixel_ap": Measure("pixel average precision", of_localization=True),
+    "pixel_f1max": Measure("pixel F1max", of_localization=True),
     "aupro": Measure("AUPRO", of_localization=True),
     "aupro_mvtec": Measure("AUPRO (100 thresholds)", of_localization=True),
-    "fit_seconds": Measure("seconds of fitting", lowest=True),
-    "score_seconds": Measure("seconds of scoring the test images", lowest=True),
-    "map_seconds": Measure("seconds of making the test maps", lowest=True, of_localization=True),
-    "backbone_seconds": Measure(
-        "seconds of the network on the test images", lowest=True, of_localization=True
-    ),
-    "state_bytes": Measure("bytes of the fitted state", lowest=True, of_localization=True),
+    "fit_seconds": _amount("seconds of fitting"),
+    "score_seconds": _amount("seconds of scoring the test images"),
+    "map_seconds": _amount("seconds of making the test maps", of_localization=True),
+    "backbone_seconds": _amount("seconds of the network on the test images", of_localization=True),
+    "state_bytes": _amount("bytes of the fitted state", of_localization=True),
 }
 
 

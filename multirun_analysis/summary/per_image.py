@@ -12,7 +12,6 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from anomaly_sweep.metrics.ranking import settle_ties
 from anomaly_sweep.tracking import names
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.stats.intervals import Floats
@@ -150,7 +149,7 @@ def read_scores(tracking_uri: str, experiment: str | None, trials: pd.DataFrame)
             with artifact(run, names.SCORES_TABLE, tracking_uri) as path:
                 rows = pq.read_table(path, filters=filters).to_pylist()
             for row in rows:
-                scores = settle_ties(np.asarray(row["scores"], dtype=np.float64))
+                scores = np.asarray(row["scores"], dtype=np.float64)
                 found[row["fingerprint"]] = Images(scores, np.asarray(row["labels"], dtype=np.int8))
         except (*TABLE_ERRORS, KeyError):
             continue  # an earlier version's, or one that has not ended

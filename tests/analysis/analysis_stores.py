@@ -28,6 +28,10 @@ GRID: dict[str, tuple[str, ...]] = {
 WEIGHTS = "pretrained:tf_efficientnet_b5.aa_in1k"
 LOCALIZERS = ("ridge", "patchcore", "padim")
 LOCALIZER_WEIGHTS = "pretrained:wide_resnet101_2.tv_in1k"
+#: Metrics of detection beside AUROC.
+IMAGE_METRICS = ("image_ap", "image_f1max", "image_fpr95")
+#: Metrics of localization beside AUROC, pixel AUROC and AUPRO.
+FURTHER_METRICS = (*IMAGE_METRICS, "pixel_ap", "pixel_f1max")
 VERSIONS = "torch==2.13.0, timm==1.0.20"
 
 
@@ -65,6 +69,7 @@ def make_rows(
                     "weights": WEIGHTS,
                     "input_size": 456,
                     "image_auroc": auc_of(choices, category),
+                    **{name: share(name, *choices.values(), category) for name in IMAGE_METRICS},
                     "n_features": 10,
                     "n_train": 20,
                     "n_test": 30,
@@ -77,7 +82,8 @@ def make_rows(
             )
             row |= fixed
             if failed(row):
-                row |= {"image_auroc": None, "status": names.STATUS_FAILED, "reason": "singular"}
+                row |= dict.fromkeys(("image_auroc", *IMAGE_METRICS))
+                row |= {"status": names.STATUS_FAILED, "reason": "singular"}
             rows.append(row)
     return rows
 
@@ -107,6 +113,7 @@ def make_localization_rows(
                 "pixel_auroc": 0.95 + share("pixel", *own) / 20,
                 "aupro": 0.85 + share("pro", *own) / 10,
                 "aupro_mvtec": 0.847 + share("pro", *own) / 10,
+                **{name: 0.5 + share(name, *own) / 3 for name in FURTHER_METRICS},
                 "n_train": 200,
                 "n_test": 80 + len(category),
                 "fit_seconds": 3.0,

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter, label
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from anomaly_sweep.errors import ConfigError, DatasetError, EstimatorError
 from anomaly_sweep.metrics.regions import PixelMetrics, aupro, pixel_auroc, pixel_metrics
@@ -225,32 +225,50 @@ def test_pixel_auroc_equals_scikit_learn() -> None:
     assert expected != pytest.approx(pixel_auroc(maps, masks), abs=1e-4)
 
 
-def test_one_call_gives_both() -> None:
+def test_one_call_gives_all() -> None:
     maps, masks = smooth_case(4)
-    assert pixel_metrics(maps, masks) == PixelMetrics(
-        pixel_auroc(maps, masks), aupro(maps, masks), aupro(maps, masks, thresholds="mvtec100")
-    )
+    found = pixel_metrics(maps, masks)
+    assert (found.auroc, found.aupro) == (pixel_auroc(maps, masks), aupro(maps, masks))
+    assert found.aupro_mvtec == aupro(maps, masks, thresholds="mvtec100")
     variant: dict[str, Any] = {"fpr_limit": 0.1, "connectivity": 4, "average": "image", "images": "anomalous"}
-    assert pixel_metrics(maps, masks, **variant) == PixelMetrics(
-        pixel_auroc(maps, masks, images="anomalous"),
-        aupro(maps, masks, **variant),
-        aupro(maps, masks, thresholds="mvtec100", **variant),
-    )
+    found = pixel_metrics(maps, masks, **variant)
+    assert found.auroc == pixel_auroc(maps, masks, images="anomalous")
+    assert found.aupro == aupro(maps, masks, **variant)
+    assert found.aupro_mvtec == aupro(maps, masks, thresholds="mvtec100", **variant)
+
+
+@pytest.mark.parametrize("levels", [None, 5, 40])
+@pytest.mark.parametrize("images", ["all", "anomalous"])
+def test_precision_is_scikit_learns(levels: int | None, images: str) -> None:
+    """Also with many ties between good and defective pixels."""
+    maps, masks = smooth_case(6)
+    if levels is not None:
+        maps = np.round((maps - maps.min()) / np.ptp(maps) * levels).astype(np.float32)
+    kept = masks.any(axis=(1, 2)) if images == "anomalous" else np.ones(len(masks), dtype=bool)
+    truth, scores = masks[kept].ravel(), maps[kept].ravel()
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    found = pixel_metrics(maps, masks, images=images)
+    assert found.ap == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+    highest = (2 * precision * recall / np.maximum(precision + recall, 1e-300)).max()
+    assert found.f1max == pytest.approx(highest, abs=1e-12)
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
 def test_perfect_constant_and_inverted_maps(limit: float) -> None:
     _, masks = smooth_case(5)
     perfect = masks.astype(np.float32)
-    assert pixel_metrics(perfect, masks, fpr_limit=limit) == PixelMetrics(1.0, 1.0, 1.0)
+    assert pixel_metrics(perfect, masks, fpr_limit=limit) == PixelMetrics(1.0, 1.0, 1.0, 1.0, 1.0)
     # One straight line from (0, 0) to (1, 1).
     constant = pixel_metrics(np.full_like(perfect, 7), masks, fpr_limit=limit)
+    share = float(masks.mean())
     assert constant.auroc == 0.5 and constant.aupro == pytest.approx(limit / 2, abs=1e-15)
+    assert constant.ap == pytest.approx(share) and constant.f1max == pytest.approx(2 * share / (1 + share))
     # MVTec's thresholds stop before the lowest good score: its last piece is 1 / (good pixels) wide.
     last = 0.5 / (~masks).sum() if limit == 1 else 0.0
     inverted = pixel_metrics(-perfect, masks, fpr_limit=limit)
     assert (inverted.auroc, inverted.aupro) == (0.0, 0.0)
     assert inverted.aupro_mvtec == pytest.approx(last, abs=1e-15) == constant.aupro_mvtec
+    assert (inverted.ap, inverted.f1max) == (constant.ap, constant.f1max)  # flag everything
 
 
 def test_a_curve_by_hand() -> None:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings, flow_settings
+from anomaly_sweep.metrics.ties import ScoreScale
 
 if TYPE_CHECKING:
     from anomaly_sweep.estimators.flow.data import Floats
@@ -42,6 +43,11 @@ class CouplingFlow:
         self.settings = settings
         self.seed = seed
         self.device = device
+
+    @property
+    def score_scale(self) -> ScoreScale:
+        """Squared latents have a natural zero, log-likelihoods have none."""
+        return "ratio" if self.settings.score == "z2" else "interval"
 
     def fit(self, X: ArrayLike, y: object = None) -> CouplingFlow:
         """Train on normal samples.

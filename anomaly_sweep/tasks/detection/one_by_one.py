@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.estimators.create import build
-from anomaly_sweep.metrics.ranking import auroc
-from anomaly_sweep.tasks.base import Trial, TrialResult, guarded, labels_as_bytes, scores_as_bytes
+from anomaly_sweep.estimators.create import Detector, build
+from anomaly_sweep.metrics.ties import ScoreScale
+from anomaly_sweep.tasks.base import Trial, TrialResult, guarded, of_images
 from anomaly_sweep.tasks.detection.reductions import Matrix, Reductions
 from anomaly_sweep.tracking.names import STATUS_OK
 
@@ -51,7 +51,8 @@ def run_flows(
         for i, outcome in zip(stack, trained, strict=True):
             reduced, trial = flows[i]
             if i in scores:
-                yield guarded(trial, _result, trial, reduced, pairs[i][0], scores[i], labels, fit, score)
+                own = (trial, reduced, pairs[i][0], scores[i], model.score_scale, labels, fit, score)
+                yield guarded(trial, _result, *own)
             else:
                 yield TrialResult.failed(trial.fingerprint, str(outcome))
 
@@ -64,22 +65,29 @@ def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:
     fitted = time.perf_counter()
     scores = estimator.score_samples(test)
     scored = time.perf_counter()
-    return _result(trial, reduced, train, scores, labels, fitted - begun, scored - fitted)
+    if isinstance(estimator, Detector):
+        estimator.check_direction(train)
+    scale = estimator.score_scale
+    return _result(trial, reduced, train, scores, scale, labels, fitted - begun, scored - fitted)
 
 
 def _result(
-    trial: Trial, reduced: Reductions, train: Matrix, scores: Matrix, labels: Labels, fit: float, score: float
+    trial: Trial,
+    reduced: Reductions,
+    train: Matrix,
+    scores: Matrix,
+    scale: ScoreScale,
+    labels: Labels,
+    fit: float,
+    score: float,
 ) -> TrialResult:
-    of_all = reduced.of_all(scores)
+    (images,) = of_images(reduced.of_all(scores)[None], labels, scale)
     return TrialResult(
         trial.fingerprint,
         STATUS_OK,
-        image_auroc=auroc(of_all, labels, settled=True),
         n_features=train.shape[1],
         n_train=len(train),
-        n_test=len(labels),
         fit_seconds=fit,
         score_seconds=score,
-        scores=scores_as_bytes(of_all),
-        labels=labels_as_bytes(labels),
+        **images,
     )

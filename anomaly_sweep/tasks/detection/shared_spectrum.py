@@ -20,14 +20,12 @@ from anomaly_sweep.estimators.closed_form import (
 from anomaly_sweep.estimators.create import build
 from anomaly_sweep.estimators.gaussian import MultivariateGaussian
 from anomaly_sweep.estimators.neighbors import NearestNeighborDistance, aggregate, too_few
-from anomaly_sweep.metrics.ranking import aurocs
 from anomaly_sweep.tasks.base import (
     Trial,
     TrialResult,
     by,
-    labels_as_bytes,
+    of_images,
     reason_of,
-    scores_as_bytes,
 )
 from anomaly_sweep.tasks.detection.reductions import Matrix, Reductions
 from anomaly_sweep.tracking.names import STATUS_OK
@@ -134,24 +132,20 @@ def _results(
         return
     try:
         scores = reduced.of_all(np.stack([one.scores for one in scored]))
-        areas = aurocs(scores, labels, settled=True)
+        found = of_images(scores, labels, "ratio")  # distances all of them
     except Exception as error:
         yield from _failed([one.trial for one in scored], error)
         return
     d = reduced.train.shape[1]
-    flags = labels_as_bytes(labels)
-    for one, area, row in zip(scored, areas.tolist(), scores, strict=True):
+    for one, images in zip(scored, found, strict=True):
         yield TrialResult(
             one.trial.fingerprint,
             STATUS_OK,
-            image_auroc=area,
             n_features=d if one.reduction.whole else one.reduction.stop - one.reduction.start,
             n_train=len(reduced.train),
-            n_test=len(labels),
             fit_seconds=one.fit_seconds,
             score_seconds=one.score_seconds,
-            scores=scores_as_bytes(row),
-            labels=flags,
+            **images,
         )
 
 

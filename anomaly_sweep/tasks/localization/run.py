@@ -19,16 +19,15 @@ from anomaly_sweep.features.shard import Shard, cache_at
 from anomaly_sweep.localization.base import Localizer, Shapes
 from anomaly_sweep.localization.create import build
 from anomaly_sweep.localization.render import render
-from anomaly_sweep.metrics.ranking import auroc
 from anomaly_sweep.metrics.regions import pixel_metrics
+from anomaly_sweep.metrics.ties import ScoreScale
 from anomaly_sweep.sweep.plan.planner import ShardWork
 from anomaly_sweep.sweep.run.progress import Tick
 from anomaly_sweep.tasks.base import (
     LocalizationTrial,
     TrialResult,
-    labels_as_bytes,
+    of_images,
     reason_of,
-    scores_as_bytes,
 )
 from anomaly_sweep.tasks.localization.outputs import write_outputs
 from anomaly_sweep.tracking.names import STATUS_OK
@@ -249,12 +248,12 @@ class _Run:
             maps, masks, fpr_limit=task.fpr_limit, connectivity=task.connectivity,
             average=task.average, images=task.images,
         )  # fmt: skip
+        scale: ScoreScale = getattr(self.localizer, "score_scale", "ratio")
+        (images,) = of_images(scores[None], shard.category.test_labels, scale)
         self._measured = TrialResult(
             self.trial.fingerprint,
             STATUS_OK,
-            image_auroc=auroc(scores, shard.category.test_labels, settled=True),
             n_train=self.n_train,
-            n_test=len(scores),
             fit_seconds=self.fit_seconds,
             score_seconds=self.score_seconds,
             pixel_auroc=pixel.auroc,
@@ -264,8 +263,9 @@ class _Run:
             backbone_seconds=self.backbone_seconds,
             state_bytes=self.localizer.state_bytes,
             device=self.device,
-            scores=scores_as_bytes(scores),
-            labels=labels_as_bytes(shard.category.test_labels),
+            pixel_ap=pixel.ap,
+            pixel_f1max=pixel.f1max,
+            **images,
         )
         write_outputs(cache_dir, self.trial, shard, maps, masks)
 
