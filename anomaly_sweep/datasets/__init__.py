@@ -1,7 +1,13 @@
 """Data sets as records: readers, content identity, checks, and the embedded synthetic data set."""
 
 from anomaly_sweep.datasets.check import Problem, check_dataset, count_images
-from anomaly_sweep.datasets.file_index import INDEX_FILE, FileIndex, manifest_digest, masks_digest
+from anomaly_sweep.datasets.file_index import (
+    INDEX_FILE,
+    FileIndex,
+    contents_digest,
+    manifest_digest,
+    masks_digest,
+)
 from anomaly_sweep.datasets.folder import list_categories, read_category
 from anomaly_sweep.datasets.images import read_image
 from anomaly_sweep.datasets.records import Category, ImageRecord
@@ -13,6 +19,7 @@ __all__ = [
     "ImageRecord",
     "Problem",
     "check_dataset",
+    "contents_digest",
     "count_images",
     "list_categories",
     "manifest_digest",

@@ -80,6 +80,13 @@ def manifest_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
     return _digest({record.relative: record.path for record in records}, index)
 
 
+def contents_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
+    """Identify a list of images by their contents, in the order of their names, whatever these are."""
+    paths = {record.relative: record.path for record in records}
+    found = index.lookup([paths[name] for name in sorted(paths)])
+    return hashlib.blake2b(json.dumps([digest for _, digest in found]).encode()).hexdigest()
+
+
 def masks_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
     """Identify the masks of a list of images, as `manifest_digest` does the images themselves."""
     return _digest({r.relative: r.mask for r in records if r.mask is not None}, index)

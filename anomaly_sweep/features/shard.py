@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep.config import AugmentationConf, BackboneConf
-from anomaly_sweep.datasets import Category, FileIndex, manifest_digest
+from anomaly_sweep.datasets import Category, FileIndex, contents_digest, manifest_digest
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import excluded, passes_of
 from anomaly_sweep.features.backbone.loaded import check_network, network_of
@@ -34,7 +34,8 @@ class Shard:
     """(data set, category, backbone + weights, input size, augmentation).
 
     ``train_manifest`` and ``test_manifest`` are the images' content digests, ``weights`` the parameters'
-    identity: both belong to what decides the features.
+    identity: both belong to what decides the features. ``train_contents`` identifies the training images
+    without their names.
     """
 
     category: Category
@@ -44,6 +45,7 @@ class Shard:
     train_manifest: str
     test_manifest: str
     weights: dict[str, str]
+    train_contents: str
     center_crop: int | None = None
 
     @classmethod
@@ -64,8 +66,8 @@ class Shard:
             If an image or the weight file cannot be read.
         """
         train, test = (manifest_digest(records, index) for records in (category.train, category.test))
-        weights = weights_identity(backbone)
-        return cls(category, backbone, input_size, augmentation, train, test, weights, center_crop)
+        weights, contents = weights_identity(backbone), contents_digest(category.train, index)
+        return cls(category, backbone, input_size, augmentation, train, test, weights, contents, center_crop)
 
     @property
     def side(self) -> int:
@@ -110,6 +112,14 @@ class Shard:
         if level is not None:
             described |= {"level": level, "node": self.backbone.levels[level]}
         return described
+
+    def training_content(self, level: str) -> dict[str, Any]:
+        """What decides the training features at a level, whatever anything is called."""
+        described = self.about("train", level)
+        names = ("extractor", "dataset", "category", "images", "backbone", "level")
+        return {key: value for key, value in described.items() if key not in names} | {
+            "contents": self.train_contents
+        }
 
     def missing(self, cache: FeatureCache, levels: Sequence[str]) -> list[str]:
         """Levels whose features are not in the cache for both splits."""

@@ -38,7 +38,9 @@ PER_IMAGE = ("scores", "labels")
 class Trial:
     """What is done with a shard's pooled features (``task=detection``).
 
-    The fingerprint covers everything that changes the result.
+    The fingerprint covers everything that changes the result. ``content`` is what the seed comes from: the
+    training features' and the settings' identity, without the names of data set, category, backbone and level
+    and without the test images. A trial that is given none has its fingerprint for it.
     """
 
     fingerprint: str
@@ -46,6 +48,7 @@ class Trial:
     pools: tuple[str, ...]
     pca_mode: PcaModeConf
     estimator: dict[str, Any]
+    content: str = ""
 
     @property
     def is_flow(self) -> bool:
@@ -54,8 +57,8 @@ class Trial:
 
     @property
     def seed(self) -> int:
-        """Seed of everything random in the trial."""
-        return seed_of(self.fingerprint)
+        """Seed of everything random in the trial, where its estimator's config sets none."""
+        return seed_of(self.content or self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ def features_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
     return fingerprint(*(shard.about(split, level) for split in ("train", "test") for level in levels))
 
 
+def training_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
+    """Identity of a shard's training features at some levels, whatever anything is called."""
+    return fingerprint([shard.training_content(level) for level in levels])
+
+
 def levels_of(configuration: AnyConfiguration) -> tuple[str, ...]:
     """The levels of the backbone that a configuration reads.
 
@@ -169,8 +177,8 @@ def levels_of(configuration: AnyConfiguration) -> tuple[str, ...]:
     return read_by(configuration.localizer, configuration.backbone)
 
 
-def trial_of(configuration: AnyConfiguration, print_: str, levels: tuple[str, ...]) -> AnyTrial:
-    """The trial of a configuration with a fingerprint."""
+def trial_of(configuration: AnyConfiguration, print_: str, levels: tuple[str, ...], content: str) -> AnyTrial:
+    """The trial of a configuration with a fingerprint; for `content` see :class:`Trial`."""
     if isinstance(configuration, LocalizationConfiguration):
         return LocalizationTrial(print_, levels, dict(configuration.localizer), configuration.task)
     return Trial(
@@ -179,6 +187,7 @@ def trial_of(configuration: AnyConfiguration, print_: str, levels: tuple[str, ..
         tuple(configuration.pooling.kinds),
         configuration.pca_mode,
         dict(configuration.estimator),
+        content,
     )
 
 
@@ -189,11 +198,27 @@ def settings_fingerprint(configuration: AnyConfiguration) -> str:
         measured = (task.sigma, task.fpr_limit, task.connectivity, task.average, task.images)
         arguments = {key: value for key, value in configuration.localizer.items() if key != "name"}
         return fingerprint("localization", LOCALIZATION_VERSION, measured, arguments)
-    pca = configuration.pca_mode
-    reduction = [pca.mode] if pca.mode == "none" else [pca.mode, pca.rate, pca.basis]
     return fingerprint(
-        TRIAL_VERSION, configuration.pooling.kinds, reduction, identity(configuration.estimator)
+        TRIAL_VERSION,
+        configuration.pooling.kinds,
+        _reduction(configuration),
+        identity(configuration.estimator),
     )
+
+
+def seeding_fingerprint(configuration: AnyConfiguration) -> str:
+    """Identity of the settings that a trial's seed depends on: not how many seeds there are, nor versions."""
+    if isinstance(configuration, LocalizationConfiguration):
+        return ""
+    settings = identity(configuration.estimator)
+    for key in ("seed", "seeds", "device"):
+        settings.pop(key, None)
+    return fingerprint(configuration.pooling.kinds, _reduction(configuration), settings)
+
+
+def _reduction(configuration: Configuration) -> list[Any]:
+    pca = configuration.pca_mode
+    return [pca.mode] if pca.mode == "none" else [pca.mode, pca.rate, pca.basis]
 
 
 def guarded(trial: AnyTrial, compute: Callable[..., TrialResult], *arguments: Any) -> TrialResult:

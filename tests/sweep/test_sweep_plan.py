@@ -22,6 +22,7 @@ from anomaly_sweep.config import (
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import ConfigError, DatasetError
 from anomaly_sweep.sweep.plan.planner import Plan, make_plan
+from anomaly_sweep.tasks.base import Trial
 
 
 def plan(configurations: list[Configuration], tmp_path: Path) -> Plan:
@@ -137,3 +138,41 @@ def test_a_category_that_mlflow_cannot_name(tiny_dataset: Path, tmp_path: Path) 
     (failed,) = made.failed.values()
     assert "nut (M4): MLflow takes no metric of that name; rename the folder" in failed.reason
     assert sorted(made.cells[0]) == ["nut (M4)", "nut M4", "washer"]
+
+
+def seed_in(made: Plan, configuration: int, category: str) -> int:
+    trial = made.trials[made.cells[configuration][category]]
+    assert isinstance(trial, Trial)
+    return trial.seed
+
+
+def test_a_seed_depends_on_contents_only(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Other names of data set, root, category, images, backbone and level: the same seed, another trial."""
+    other = tmp_path / "elsewhere"
+    shutil.copytree(tiny_dataset / "washer", other / "ring")
+    images = sorted((other / "ring/train/good").iterdir())
+    for place, image in enumerate(images):
+        image.rename(image.with_name(f"part-{place:04d}{image.suffix}"))
+    sorted((other / "ring/test/good").iterdir())[0].unlink()
+    plain = configuration(tiny_dataset, estimator=FLOW)
+    named = configuration(
+        other,
+        estimator=FLOW,
+        dataset=DatasetConf(name="mine", root=str(other), categories=["ring"], input_size=64),
+        backbone=replace(plain.backbone, name="mine", levels={"deep": plain.backbone.levels["level2"]}),
+        layer=LayerConf(name="deep", levels=["deep"]),
+    )
+    made = plan([plain, named], tmp_path)
+    seed = seed_in(made, 0, "washer")
+    assert seed_in(made, 1, "ring") == seed != seed_in(made, 0, "linen")
+    assert made.cells[0]["washer"] != made.cells[1]["ring"]
+    changes: list[dict[str, Any]] = [
+        {"pca_mode": PcaModeConf(name="npca50", mode="npca", rate=0.4)},
+        {"pooling": PoolingConf(name="max", kinds=["max"])},
+        {"estimator": {**FLOW, "steps": 6}},
+        {"backbone": replace(plain.backbone, weights_seed=1)},
+    ]
+    changed = plan([replace(plain, **change) for change in changes], tmp_path)
+    assert seed not in {seed_in(changed, i, "washer") for i in range(len(changes))}
+    sorted((other / "ring/train/good").iterdir())[0].unlink()
+    assert seed_in(plan([named], tmp_path), 0, "ring") != seed

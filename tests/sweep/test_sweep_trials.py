@@ -353,3 +353,27 @@ def test_seed_is_the_trials_own() -> None:
     found = by_print(run_trials(features, labels, [*trials, *others]))
     pairs = [(found[a.fingerprint], found[b.fingerprint]) for a, b in zip(trials, others, strict=True)]
     assert sum(a.image_auroc != b.image_auroc for a, b in pairs) > len(pairs) // 2
+
+
+def test_a_flows_seed_is_the_configs() -> None:
+    """Stacked with others as alone; without one the seed is the trial's own."""
+    features, labels = two_levels()
+    one, other = ([trial(t.pca_mode, {**FLOW, "seed": seed}, ("2",)) for t in grid(FLOW)] for seed in (1, 2))
+    found = by_print(run_trials(features, labels, [*grid(FLOW, levels=("2",)), *one, *other]))
+    pairs = [(found[a.fingerprint], found[b.fingerprint]) for a, b in zip(one, other, strict=True)]
+    assert sum(a.image_auroc != b.image_auroc for a, b in pairs) > len(pairs) // 2
+    # The trial's own seed has no say where the config has one.
+    moved = [replace(t, content="of something else") for t in reversed(one)]
+    for same in run_trials(features, labels, moved):
+        assert same.image_auroc == pytest.approx(found[same.fingerprint].image_auroc, abs=1e-6)
+
+
+def test_equal_content_has_equal_seeds() -> None:
+    features, labels = two_levels()
+    for estimator in (FLOW, FOREST):
+        one = [replace(t, content=f"{i}") for i, t in enumerate(grid(estimator, levels=("2",)))]
+        named = [replace(t, fingerprint=fingerprint(t.fingerprint, "another name")) for t in one]
+        found = by_print(run_trials(features, labels, [*one, *named]))
+        for a, b in zip(one, named, strict=True):
+            same = found[b.fingerprint].image_auroc
+            assert found[a.fingerprint].image_auroc == pytest.approx(same, abs=1e-6)

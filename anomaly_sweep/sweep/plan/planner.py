@@ -22,7 +22,9 @@ from anomaly_sweep.tasks.base import (
     TrialResult,
     features_fingerprint,
     levels_of,
+    seeding_fingerprint,
     settings_fingerprint,
+    training_fingerprint,
     trial_of,
 )
 from anomaly_sweep.tracking.names import METRIC_NAME
@@ -134,6 +136,7 @@ class _Planner:
         self._broken: dict[tuple[str, ...], str] = {}
         self._masks: dict[tuple[str, ...], str] = {}
         self._features: dict[tuple[str, ...], str] = {}
+        self._training: dict[tuple[str, ...], str] = {}
         self._prints: dict[int, tuple[object, str]] = {}  # a node, kept so that its id stays its own
 
     def add(self, configuration: AnyConfiguration) -> None:
@@ -145,7 +148,7 @@ class _Planner:
             self._weights[backbone] = weights_label(configuration.backbone)
         excluded(configuration.augmentation, "*")  # a wrong name is told now
         levels = levels_of(configuration)
-        settings = settings_fingerprint(configuration)
+        settings, seeding = settings_fingerprint(configuration), seeding_fingerprint(configuration)
         shard = (
             type(configuration).__name__,
             dataset,
@@ -162,7 +165,8 @@ class _Planner:
             if key in self._broken:
                 self.plan.failed[print_] = TrialResult.failed(print_, self._broken[key])
             elif print_ not in self.works[key].trials:
-                self.works[key].trials[print_] = trial_of(configuration, print_, levels)
+                content = fingerprint(self._training_of(key, levels), seeding)
+                self.works[key].trials[print_] = trial_of(configuration, print_, levels, content)
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
@@ -206,6 +210,11 @@ class _Planner:
                 else features_fingerprint(self.works[key].shard, levels)
             )
         return self._features[*key, *levels]
+
+    def _training_of(self, key: tuple[str, ...], levels: tuple[str, ...]) -> str:
+        if (*key, *levels) not in self._training:
+            self._training[*key, *levels] = training_fingerprint(self.works[key].shard, levels)
+        return self._training[*key, *levels]
 
 
 def check_masks(category: Category) -> None:

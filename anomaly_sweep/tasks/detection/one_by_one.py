@@ -38,8 +38,9 @@ def run_flows(
             yield TrialResult.failed(trial.fingerprint, str(error))
         return
     assert isinstance(model, CouplingFlow)
+    chosen = flows[0][1].estimator.get("seed")
     for stack in plan_stacks([train.shape for train, _ in pairs], model.settings, device=device):
-        seeds = [flows[i][1].seed for i in stack]
+        seeds = [flows[i][1].seed if chosen is None else int(chosen) for i in stack]
         begun = time.perf_counter()
         trained = train_stack([pairs[i][0] for i in stack], seeds, model.settings, device)
         fit = (time.perf_counter() - begun) / len(stack)
