@@ -1,0 +1,1 @@
+"""Entry points: they read arguments and call the rooms below."""

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 _ABSENT = object()
 
@@ -16,7 +16,7 @@ _ABSENT = object()
 @cache
 def config_folder() -> Path:
     """The ``conf`` folder: inside the package in a wheel, beside it in a checkout or editable install."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
@@ -58,17 +58,31 @@ def _label(group: str, kind: type | None, values: str) -> str:
 @cache
 def _shipped(group: str, kind: type | None, name: str) -> dict[str, Any] | None:
     """The settings of a shipped option; None if there is none, or its file alone does not say."""
-    path = config_folder() / group / f"{name}.yaml"
-    if Path(name).name != name or not path.is_file():
-        return None
-    option = OmegaConf.load(path)
-    if "defaults" in option:
+    option: Any = _option(group, name)
+    if option is None:
         return None
     if kind is not None:
         option = OmegaConf.merge(OmegaConf.structured(kind), option)
     settings = OmegaConf.to_container(option, resolve=True)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
+
+
+def _option(group: str, name: str) -> DictConfig | None:
+    """An option's file over those options of its group that its defaults list inherits from."""
+    path = config_folder() / group / f"{name}.yaml"
+    if Path(name).name != name or not path.is_file():
+        return None
+    own = OmegaConf.load(path)
+    if not isinstance(own, DictConfig):
+        return None
+    merged = []
+    for entry in own.pop("defaults", None) or ["_self_"]:
+        inherited = own if entry == "_self_" else _option(group, entry) if isinstance(entry, str) else None
+        if inherited is None:
+            return None
+        merged.append(inherited)
+    return cast(DictConfig, OmegaConf.merge(*merged))
 
 
 def _changes(key: str, shipped: Any, own: Any) -> list[str]:

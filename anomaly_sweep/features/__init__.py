@@ -1,0 +1,1 @@
+"""From image files to features: images, augmentation, networks, pooling, the cache."""

@@ -1,0 +1,1 @@
+"""What Hydra's plugins and its task function call."""

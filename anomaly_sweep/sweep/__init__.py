@@ -1,1 +1,1 @@
-"""A sweep: plan it, execute what is missing, record it."""
+"""Sweeps: planned, run, recorded, searched."""

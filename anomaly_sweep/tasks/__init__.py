@@ -1,0 +1,1 @@
+"""What a trial is, and how the trials of a shard are computed."""

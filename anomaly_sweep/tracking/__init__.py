@@ -1,0 +1,1 @@
+"""What a sweep looks like in MLflow: names, content, opening a store, the single writer."""

@@ -50,7 +50,7 @@ def localizers_per_class() -> MappingProxyType[tuple[str, str, str], float]:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    text = (files("multirun_analysis") / name).read_text(encoding="utf-8")
+    text = (files("multirun_analysis.papers") / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 

@@ -1,0 +1,1 @@
+"""What trials say together: pivots, coverage, effects, comparisons."""

@@ -1,0 +1,1 @@
+"""The long table of trials: read from MLflow, filtered, kept."""

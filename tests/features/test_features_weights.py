@@ -229,7 +229,8 @@ def test_partial_file_gives_what_the_whole_file_gives(tmp_path: Path) -> None:
 )
 def test_unreachable_hub_is_told_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
     code = (
-        "import time; from features_parts import resnet18; from anomaly_sweep.features.backbone.create import create\n"
+        "import time; from features_parts import resnet18\n"
+        "from anomaly_sweep.features.backbone.create import create\n"
         "from anomaly_sweep.errors import WeightsError; start = time.monotonic()\n"
         "try: create(resnet18(weights='pretrained'))\n"
         "except WeightsError as error: print(error)\n"

@@ -35,6 +35,8 @@ def labels(run: Multirun, *job: str) -> dict[str, str]:
             "knn1[k=3,aggregation=kth]",
         ),
         (["estimator=knn1", "estimator.name=knn5"], "estimator", "knn5[k=1]"),
+        (["estimator=flow_differnet"], "estimator", "flow_differnet"),
+        (["estimator=flow_differnet", "estimator.steps=50"], "estimator", "flow_differnet[steps=50]"),
         (["estimator=isolation_forest", "+estimator.n_jobs=2"], "estimator", "isolation_forest[n_jobs=2]"),
         (["estimator=one_class_svm", "~estimator.nu"], "estimator", "one_class_svm[~nu]"),
         (
@@ -96,3 +98,15 @@ def test_different_settings_have_different_labels(one: dict[str, object], other:
     base = {"name": "knn1", "_target_": "anomaly_sweep.estimators.neighbors.NearestNeighborDistance"}
     same = repr(sorted(one.items())) == repr(sorted(other.items()))
     assert (label_of("estimator", {**base, **one}) == label_of("estimator", {**base, **other})) == same
+
+
+@pytest.mark.parametrize(
+    ("job", "label"),
+    [
+        (["localizer=patchcore_10"], "patchcore_10"),
+        (["localizer=patchcore_10", "localizer.coreset=0.05"], "patchcore_10[coreset=0.05]"),
+        (["localizer=ridge_shared", "localizer.alpha=1"], "ridge_shared[alpha=1]"),
+    ],
+)
+def test_label_of_an_option_that_inherits(run: Multirun, job: list[str], label: str) -> None:
+    assert labels(run, "task=localization", *job)["localizer"] == label

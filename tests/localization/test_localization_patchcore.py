@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -445,7 +446,8 @@ def test_reweighting_needs_two_vectors() -> None:
     ("name", "coreset"), [("patchcore", 0.01), ("patchcore_10", 0.1), ("patchcore_25", 0.25)]
 )
 def test_shipped_configs(name: str, coreset: float) -> None:
-    config = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose(name))
     assert isinstance(config, dict)
     assert (config["name"], config["coreset"]) == (name, coreset)
     model = build({str(key): value for key, value in config.items()})

@@ -265,7 +265,7 @@ def test_detection_and_localization_in_one_sweep(tiny_dataset: Path, tmp_path: P
 
 
 def test_two_processes(tiny_dataset: Path, tmp_path: Path) -> None:
-    padim = {"name": "padim", "_target_": "anomaly_sweep.localization.padim.localizer.Padim", "channels": 20}
+    padim = {"name": "padim", "_target_": "anomaly_sweep.localization.padim.Padim", "channels": 20}
     one = run(tmp_path / "a", localization(tiny_dataset, padim))
     two = run(tmp_path / "b", localization(tiny_dataset, padim, figure=True), workers=2)
     assert not one[0].failures

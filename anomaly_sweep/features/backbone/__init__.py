@@ -1,0 +1,1 @@
+"""timm networks: made, given weights, cut at the levels that are read."""

@@ -2,8 +2,8 @@
 
 ``variant=paper`` follows the paper: 3x3 means of two levels, joined on the finer grid; Euclidean distances.
 ``variant=official`` follows the authors' code: neighbourhoods averaged to 1024 numbers (see
-:func:`anomaly_sweep.localization.patchcore.patches.neighborhood_kernel`), squared distances, and a selection that
-starts from the mean distances to random rows.
+:func:`~anomaly_sweep.localization.patchcore.patches.neighborhood_kernel`), squared distances, and a
+selection that starts from the mean distances to random rows.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class PatchCore:
     projection : int or None
         Dimensions of the random projection in which the coreset is selected; None: in the vectors themselves.
     start : {"auto", "farthest", "random", "averaged"}
-        Where the selection starts, see :func:`anomaly_sweep.localization.patchcore.coreset.select`. auto: averaged for
-        the official variant, else farthest.
+        Where the selection starts, see :func:`~anomaly_sweep.localization.patchcore.coreset.select`. auto:
+        averaged for the official variant, else farthest.
     reweight : {"none", "paper"}
         Image score: none, the maximum of the finished anomaly map. paper, the largest score of the grid times
         1 - softmax of its distance among those to the nearest vector's neighbours in the bank.

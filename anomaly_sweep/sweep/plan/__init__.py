@@ -1,0 +1,1 @@
+"""Configurations to shards and trials, and what they will cost."""

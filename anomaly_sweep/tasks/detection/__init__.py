@@ -1,0 +1,1 @@
+"""One vector an image, reduced, under an estimator (Ono & Mori)."""

@@ -1,4 +1,4 @@
-"""MVG and k-NN trials of one spectrum together: what :mod:`plain` gives, from shared sums."""
+"""MVG and k-NN trials of one spectrum together: what fitting each by itself gives, from shared sums."""
 
 from __future__ import annotations
 

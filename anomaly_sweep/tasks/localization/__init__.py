@@ -1,0 +1,1 @@
+"""One vector a place, under a localizer: anomaly maps (Nakaseko & Takahashi 2023)."""

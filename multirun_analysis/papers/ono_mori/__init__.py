@@ -1,0 +1,1 @@
+"""Ono & Mori: tables 2 to 4, augmentation, statements."""
