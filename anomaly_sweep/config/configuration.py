@@ -38,6 +38,11 @@ class Configuration:
         return DETECTION
 
     @property
+    def dataset_label(self) -> str:
+        """See :func:`dataset_label`."""
+        return dataset_label(self.dataset)
+
+    @property
     def input_size(self) -> int:
         """Side of the square that images are resized to, in pixels."""
         return self.dataset.input_size or self.backbone.input_size
@@ -77,6 +82,11 @@ class LocalizationConfiguration:
         return label_of("task", self.task, apart=("figure", "save_maps", "cache_maps"))
 
     @property
+    def dataset_label(self) -> str:
+        """See :func:`dataset_label`."""
+        return dataset_label(self.dataset)
+
+    @property
     def input_size(self) -> int:
         """Side of the square that images are resized to, in pixels."""
         return self.dataset.input_size or self.backbone.input_size
@@ -91,6 +101,16 @@ class LocalizationConfiguration:
 
 
 AnyConfiguration: TypeAlias = Configuration | LocalizationConfiguration
+
+
+def dataset_label(dataset: DatasetConf) -> str:
+    """A data set's name; for a generated one with what differs: ``synthetic[generate.seed=1]``.
+
+    Its root, categories, input size and center crop are recorded apart.
+    """
+    if dataset.generate is None:
+        return dataset.name
+    return label_of("dataset", dataset, apart=("root", "categories", "input_size", "center_crop"))
 
 
 def backbone_label(backbone: BackboneConf) -> str:

@@ -36,7 +36,8 @@ def label_of(group: str, node: Any, *, apart: Sequence[str] = ()) -> str:
     kind: type | None = None if isinstance(node, Mapping) else type(node)
     own = dict(node) if kind is None else vars(node)
     # The values are few (the distinct settings of a group), the calls many (one a configuration).
-    return _label(group, kind, json.dumps({k: v for k, v in own.items() if k not in apart}, sort_keys=True))
+    shown = {key: value for key, value in own.items() if key not in apart}
+    return _label(group, kind, json.dumps(shown, sort_keys=True, default=vars))
 
 
 @lru_cache(maxsize=4096)

@@ -16,9 +16,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from anomaly_sweep.config import RuntimeConf, parse
+from anomaly_sweep.config import AnyConfiguration, RuntimeConf, parse
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.launch import grids, session
 from anomaly_sweep.launch.compose import Composer, configurations_of
@@ -104,7 +104,7 @@ def launch_grid(
         if parent is not None:
             outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, parent)
         else:
-            with open_sweep(config, job_overrides) as sweep:
+            with open_sweep(config, job_overrides, configurations) as sweep:
                 outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, sweep.parent)
                 sweep.failed = any(outcome.mean_auc is None for outcome in outcomes)
     except AnomalySweepError as error:
@@ -142,11 +142,12 @@ def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) ->
 
 def check_all(nodes: Sequence[dict[str, Any]]) -> None:
     """What is wrong between nodes, or with the arguments of an open node, told before anything starts."""
-    from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings
+    from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings, check_told_apart
 
     configurations = configurations_of(nodes)
     check_settings(configurations)
     check_objectives(configurations, nodes[0]["runtime"])
+    check_told_apart(configurations)
 
 
 def describe_sweep(nodes: Sequence[dict[str, Any]]) -> str:
@@ -180,18 +181,19 @@ class OpenSweep:
 
 
 @contextmanager
-def open_sweep(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Iterator[OpenSweep]:
+def open_sweep(
+    config: DictConfig, jobs: Sequence[Sequence[str]], configurations: Sequence[AnyConfiguration]
+) -> Iterator[OpenSweep]:
     """A sweep's parent run and folder; the run is ended whatever happens.
 
     Parameters
     ----------
     jobs : sequence of sequences of str
         What identifies the sweep beside the config it starts from (see ``session.start``).
+    configurations : sequence of Configuration
+        Those of the jobs, or some with every data set among them.
     """
-    folder = Path(str(config.hydra.sweep.dir))
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
-    sweep = OpenSweep(session.start(config, jobs))
+    sweep = OpenSweep(session.start(config, jobs, configurations))
     try:
         yield sweep
     finally:
@@ -226,7 +228,7 @@ def sweep_grid(
         if hasattr(launcher, "composer"):
             _same_for_all(nodes)
         returns: list[Sequence[JobReturn]] = []
-        with open_sweep(config, jobs) as sweep:
+        with open_sweep(config, jobs, configurations_of(nodes)) as sweep:
             step = max_batch_size or len(jobs)
             for start in range(0, len(jobs), step):
                 returns.append(launcher.launch(jobs[start : start + step], initial_job_idx=start))

@@ -4,71 +4,92 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from anomaly_sweep.config import NODES, RuntimeConf, TrackingConf, parse_node
-from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.config import NODES, AnyConfiguration, RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.datasets import INDEX_FILE, FileIndex
+from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.folders import cache_folder
+from anomaly_sweep.sweep.plan.planner import data_state
 from anomaly_sweep.sweep.record.recording import KEPT, Parent
 from anomaly_sweep.sweep.record.scores import record_scores
 from anomaly_sweep.tracking.writer import Recorder
 
+log = logging.getLogger(__name__)
+
 _FILE = "sweep.json"
+_FOLDER_LOCK = ".sweep.lock"
 #: What a sweep starts from, but for how and where it runs.
 _NODES = tuple(name for name in NODES if name not in ("tracking", "runtime"))
 
 
-def start(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Parent:
+def start(
+    config: DictConfig, jobs: Sequence[Sequence[str]], configurations: Sequence[AnyConfiguration]
+) -> Parent:
     """The parent run of a sweep: a new one, or (``runtime.resume``) the one an earlier launch left.
 
-    A launch is the same sweep when it has the same jobs on the same data set settings.
+    A launch is the same sweep when it has the same jobs on the same images: where they have changed it is
+    another sweep, beside the earlier one, which a launch on the earlier images goes on with.
 
     Parameters
     ----------
     config : DictConfig
-        Hydra's master config of the multirun.
+        Hydra's master config of the multirun. Its ``hydra.sweep.dir`` is changed where another sweep that is
+        running has that folder.
     jobs : sequence of sequences of str
         The override list of each job.
+    configurations : sequence of Configuration
+        Theirs, as far as they are known: every data set has to be among them.
 
     Raises
     ------
     TrackingError
-        If the tracking store cannot be reached or written.
+        If the tracking store cannot be reached or written, or the same sweep is running.
+    ConfigError
+        If the sweep's folder cannot be written.
     """
     tracking: TrackingConf = parse_node("tracking", config.tracking)
     runtime: RuntimeConf = parse_node("runtime", config.runtime)
-    identity = sweep_identity(config, jobs)
-    if runtime.resume:
-        _hold(identity, Path(runtime.cache_dir).expanduser())
-    recorder = Recorder(tracking)
-    command = " ".join(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
-    name = f"{_short_name(config)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    run_id = recorder.start_sweep(
-        name,
-        identity,
-        f"`anomaly-sweep -m {command}`",
-        resume=runtime.resume,
-    )
-    recorder.drop_unfinished(run_id)
-    parent = Parent(recorder.sweep_name(run_id), run_id)
-    folder = Path(str(config.hydra.sweep.dir))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _FILE).write_text(json.dumps({"name": parent.name, "run_id": parent.run_id}))
-    _started[:] = [parent]
+    cache_dir = cache_folder(runtime)
+    state = data_state(configurations, FileIndex(cache_dir / INDEX_FILE))
+    about = sweep_identity(config, jobs)
+    identity = fingerprint(about, state)
+    with ExitStack() as held:  # let go of if anything fails
+        if runtime.resume:
+            held.enter_context(_only_one(identity, cache_dir))
+        folder = held.enter_context(_own_folder(config))
+        recorder = Recorder(tracking)
+        command = " ".join(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
+        run_id = recorder.start_sweep(
+            f"{_short_name(config)}-{datetime.datetime.now():%Y%m%d-%H%M%S}",
+            identity,
+            f"`anomaly-sweep -m {command}`",
+            resume=runtime.resume,
+            jobs=about,
+            state=state,
+        )
+        recorder.drop_unfinished(run_id)
+        parent = Parent(recorder.sweep_name(run_id), run_id)
+        with _writing(folder):
+            (folder / _FILE).write_text(json.dumps({"name": parent.name, "run_id": parent.run_id}))
+        _started[:] = [(parent, held.pop_all())]
     return parent
 
 
-_started: list[Parent] = []
-_held: list[FileLock] = []
+_started: list[tuple[Parent, ExitStack]] = []
 
 
-def _hold(identity: str, cache_dir: Path) -> None:
-    """Hold a sweep until this process ends: two must not write the same one.
+@contextmanager
+def _only_one(identity: str, cache_dir: Path) -> Iterator[None]:
+    """Hold a sweep: two processes must not write the same one.
 
     Raises
     ------
@@ -85,35 +106,80 @@ def _hold(identity: str, cache_dir: Path) -> None:
             "the same sweep is running already (another process holds "
             f"{lock.lock_file}); wait for it, or change something about this one"
         ) from error
-    _held.append(lock)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _own_folder(config: DictConfig) -> Iterator[Path]:
+    """The sweep's folder, made, with the config in it; another one where a sweep that is running has it.
+
+    Hydra names it by the second, and jobs find their sweep by it.
+    """
+    wanted = Path(str(config.hydra.sweep.dir))
+    folder, number = wanted, 1
+    while True:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / _FOLDER_LOCK, timeout=0)
+            try:
+                lock.acquire()
+                break
+            except Timeout:
+                number += 1
+                folder = wanted.with_name(f"{wanted.name}-{number}")
+    try:
+        if folder != wanted:
+            log.warning("%s is the folder of a sweep that is running: this one's is %s", wanted, folder)
+            quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+            with read_write(config), read_write(config.hydra), open_dict(config):
+                config.hydra.sweep.dir = str(folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+        with _writing(folder):
+            OmegaConf.save(config, folder / "multirun.yaml")
+        yield folder
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"hydra.sweep.dir={folder} cannot be written ({error.strerror or error}); make room, or set "
+            "hydra.sweep.dir to a folder that can be"
+        ) from error
 
 
 def current(folder: Path) -> Parent | None:
     """The sweep this process started, or (in a launcher's worker) the one started in a sweep folder."""
     if _started:
-        return _started[0]
+        return _started[0][0]
     path = folder / _FILE
     return Parent(**json.loads(path.read_text())) if path.is_file() else None
 
 
 def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
     """Put the long table, read back from the child runs, and the scores on the parent run and end it."""
-    if parent.run_id is None:
-        return
-    _started.clear()
-    (Path(str(config.hydra.sweep.dir)) / _FILE).unlink(missing_ok=True)
-    try:
-        recorder = Recorder(parse_node("tracking", config.tracking))
-        runtime: RuntimeConf = parse_node("runtime", config.runtime)
-        rows = recorder.rows_of(parent.run_id)
-        recorder.log_long_table(parent.run_id, rows)
-        record_scores(recorder, parent.run_id, rows, Path(runtime.cache_dir).expanduser())
-        recorder.finish(parent.run_id, failed=failed)
-    except TrackingError as error:
-        raise TrackingError(f"{error}. {KEPT}") from error
-    finally:
-        while _held:
-            _held.pop().release()
+    with ExitStack() as held:
+        for _, own in _started:
+            held.push(own)
+        _started.clear()
+        if parent.run_id is None:
+            return
+        (Path(str(config.hydra.sweep.dir)) / _FILE).unlink(missing_ok=True)
+        try:
+            recorder = Recorder(parse_node("tracking", config.tracking))
+            rows = recorder.rows_of(parent.run_id)
+            recorder.log_long_table(parent.run_id, rows)
+            record_scores(recorder, parent.run_id, rows, cache_folder(parse_node("runtime", config.runtime)))
+            recorder.finish(parent.run_id, failed=failed)
+        except TrackingError as error:
+            raise TrackingError(f"{error}. {KEPT}") from error
 
 
 def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:

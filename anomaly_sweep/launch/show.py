@@ -36,7 +36,7 @@ def show_outcome(outcome: Outcome) -> None:
 
     console = terminal.console()
     labels = " · ".join(outcome.configuration.labels.values())
-    console.print(terminal.visible(f"{outcome.configuration.dataset.name}: {labels}"))
+    console.print(terminal.visible(f"{outcome.configuration.dataset_label}: {labels}"))
     there = [column for column in _COLUMNS if column[0] in _ALWAYS or _is_there(outcome, column[0])]
     cells = {
         key: ["" if row[key] is None else format(row[key], form) for row in outcome.rows]

@@ -13,6 +13,10 @@ import re
 GROUPS = ("backbone", "layer", "pooling", "augmentation", "pca_mode", "estimator")
 LOCALIZATION_GROUPS = ("backbone", "localizer")
 CONTEXT_PARAMS = ("task", "dataset", "weights", "input_size", "center_crop")
+#: Further params: where the images were read from, as given, and a digest of what was read (of names and
+#: contents of the images, for localization of the masks too). A run's digest is over its categories, a row's
+#: in the long table is its category's.
+DATA_PARAMS = ("root", "data")
 DETECTION = "detection"
 
 #: Metrics of a child run, one a category: column of the long table -> prefix. A failed trial has no metric,
@@ -44,7 +48,9 @@ TAG_KIND = "anomaly_sweep.kind"  # "sweep" | "configuration"
 KIND_SWEEP = "sweep"
 KIND_CONFIGURATION = "configuration"
 TAG_SWEEP = "anomaly_sweep.sweep"  # name of the sweep a run belongs to
-TAG_FINGERPRINT = "anomaly_sweep.fingerprint"
+TAG_FINGERPRINT = "anomaly_sweep.fingerprint"  # of a sweep: its jobs and the state of its data
+TAG_JOBS = "anomaly_sweep.jobs"  # of a sweep: its jobs alone, whatever its data
+TAG_LAUNCHED = "anomaly_sweep.launched"  # of a sweep: when it was launched last, milliseconds, ever larger
 TAG_VERSION = "anomaly_sweep.version"
 TAG_VERSIONS = "anomaly_sweep.versions"  # torch, timm, scikit-learn, ... as "name==version, ..."
 TAG_WARNING = "anomaly_sweep.warning"  # set when the weights are random
@@ -63,6 +69,8 @@ SEARCH_TRIALS = "search_trials.csv"
 #: run has a folder for each category, with what ``sweep/outputs.py`` keeps.
 PER_CLASS_TABLE = "per_class.json"  # list of rows, keys = TRIAL_COLUMNS
 LONG_TABLE = "trials.parquet"
+#: On the parent: data set's root -> task -> category -> digest of its data.
+DATA_STATE = "data.json"
 #: On the parent, or on a run without one: a row for each trial whose scores were kept. Its lists have one
 #: value a test image (label 1: anomalous), in the order of the category's.
 SCORES_TABLE = "scores.parquet"
@@ -73,7 +81,9 @@ TRIAL_COLUMNS = (
     "sweep",
     "run_id",
     "task",  # "detection", or "localization" with the settings that differ from the shipped ones
-    "dataset",
+    "dataset",  # its name, with what differs from the shipped one of that name
+    "root",  # where it was read from
+    "data",  # digest of the category's images (for localization: and masks)
     "category",
     "backbone",
     "weights",

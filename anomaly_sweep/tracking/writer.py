@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file,
 from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
 from anomaly_sweep.tracking.sqlite import sqlite_path
+from anomaly_sweep.tracking.state import State, changed, in_words
 from anomaly_sweep.tracking.store import open_client, retrying, timestamp
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _PAGE = 1000
 #: Runs a transaction: a writer that comes between waits some hundredths of a second.
 _BATCH = 200
+
+log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -50,25 +54,82 @@ class Recorder:
         self._uris: dict[str, str] = {}  # run id -> where its artifacts are
         self._half_written: list[str] = []  # runs to take back once the store answers
 
-    def start_sweep(self, name: str, identity: str, note: str, *, resume: bool) -> str:
-        """The sweep's parent run: the latest one of the same identity when resuming, else a new one."""
-        if resume:
-            earlier = self._search(
-                f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}' "
-                f"and tags.`{names.TAG_FINGERPRINT}` = '{identity}'"
-            )
-            if earlier:
-                run_id = str(earlier[0].info.run_id)
-                retrying(lambda: self.client.update_run(run_id, status="RUNNING"), self.tracking.uri)
-                return run_id
+    def start_sweep(
+        self,
+        name: str,
+        identity: str,
+        note: str,
+        *,
+        resume: bool,
+        jobs: str = "",
+        state: State | None = None,
+    ) -> str:
+        """The sweep's parent run: the latest one of the same identity when resuming, else a new one.
+
+        Parameters
+        ----------
+        name : str
+            Of a new one. One that another sweep has gets the run's first digits.
+        identity : str
+            Of the jobs and the state of their data.
+        jobs : str
+            Identity of the jobs alone.
+        state : State
+            Of the data, kept with the run (``names.DATA_STATE``).
+        """
+        sweeps = self._search(f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}'")
+        # Later than every other one, whatever the clock says: tables take what was launched last.
+        launched = str(max([timestamp(), *(_launched(run) + 1 for run in sweeps)]))
+        earlier = [run for run in sweeps if run.data.tags.get(names.TAG_FINGERPRINT) == identity]
+        if resume and earlier:
+            run_id = str(earlier[0].info.run_id)
+            retrying(lambda: self.client.set_tag(run_id, names.TAG_LAUNCHED, launched), self.tracking.uri)
+            retrying(lambda: self.client.update_run(run_id, status="RUNNING"), self.tracking.uri)
+            return run_id
+        self._tell_changed(jobs, state or {}, sweeps)
         tags = {
             **common_tags(),
             names.TAG_KIND: names.KIND_SWEEP,
             names.TAG_SWEEP: name,
             names.TAG_FINGERPRINT: identity,
+            names.TAG_JOBS: jobs,
+            names.TAG_LAUNCHED: launched,
             names.TAG_NOTE: note,
         }
-        return self._create(name, tags)
+        run_id = self._create(name, tags)
+        self._make_name_unique(run_id, name)
+        if state:
+            self.log_json(run_id, names.DATA_STATE, state)
+        return run_id
+
+    def _make_name_unique(self, run_id: str, name: str) -> None:
+        """Sweeps are told apart by their names, which hold the second they began in."""
+        same = self._search(
+            f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}' and tags.`{names.TAG_SWEEP}` = '{name}'"
+        )
+        if len(same) > 1:
+            own = f"{name}-{run_id[:6]}"
+            retrying(lambda: self.client.set_tag(run_id, names.TAG_SWEEP, own), self.tracking.uri)
+            retrying(lambda: self.client.update_run(run_id, name=own), self.tracking.uri)
+
+    def _tell_changed(self, jobs: str, state: State, sweeps: Sequence[Run]) -> None:
+        """Say that the same jobs were run before on other data."""
+        before = [run for run in sweeps if jobs and run.data.tags.get(names.TAG_JOBS) == jobs]
+        if not before:
+            return
+        last = max(before, key=_launched)
+        try:
+            then = json.loads(self._read_text(str(last.info.run_id), names.DATA_STATE))
+        except (OSError, ValueError, TrackingError):
+            then = {}
+        differs = changed(then, state)
+        if differs:
+            log.warning(
+                "the data has changed since sweep %s (%s): this is recorded as a sweep of its own, and that "
+                "one stays as it is",
+                last.data.tags.get(names.TAG_SWEEP),
+                in_words(differs),
+            )
 
     def sweep_name(self, run_id: str) -> str:
         """The name of a sweep's parent run."""
@@ -220,19 +281,37 @@ class Recorder:
 
     def read_rows(self, run_id: str) -> Rows:
         """The per-class rows of one run."""
+        found: Rows = json.loads(self._read_text(run_id, names.PER_CLASS_TABLE))
+        return found
+
+    def _read_text(self, run_id: str, name: str) -> str:
+        """An artifact's text.
+
+        Raises
+        ------
+        TrackingError
+            If it is not there or cannot be read.
+        """
         folder = local_artifacts(self._artifact_uri(run_id))
-        if folder is not None:
-            path = folder / names.PER_CLASS_TABLE
-        else:
+        try:
+            if folder is not None:
+                return (folder / name).read_text()
             from mlflow.artifacts import download_artifacts
 
-            path = Path(
-                download_artifacts(
-                    run_id=run_id, artifact_path=names.PER_CLASS_TABLE, tracking_uri=self.tracking.uri
+            with tempfile.TemporaryDirectory() as place:
+                download = partial(
+                    download_artifacts,
+                    run_id=run_id,
+                    artifact_path=name,
+                    dst_path=place,
+                    tracking_uri=self.tracking.uri,
                 )
-            )
-        found: Rows = json.loads(path.read_text())
-        return found
+                return Path(retrying(download, self.tracking.uri)).read_text()
+        except OSError as error:
+            raise TrackingError(
+                f"{name} of run {run_id} cannot be read ({error}): its artifacts have been removed, or moved "
+                "without their database"
+            ) from error
 
     def finish(self, run_id: str, *, failed: bool) -> None:
         """End a run."""
@@ -272,3 +351,8 @@ class Recorder:
             token = page.token
             if not token:
                 return runs
+
+
+def _launched(run: Run) -> int:
+    """When a sweep was launched last, milliseconds since the epoch."""
+    return int(run.data.tags.get(names.TAG_LAUNCHED) or run.info.start_time or 0)

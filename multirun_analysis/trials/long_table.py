@@ -12,6 +12,7 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import DETECTION, GROUPS, PREFIXES, STATUS_OK, TRIAL_COLUMNS
 from multirun_analysis.errors import AnalysisError
+from multirun_analysis.states import latest_state, tell_apart
 
 if TYPE_CHECKING:
     from multirun_analysis.summary.coverage import Origin
@@ -86,7 +87,13 @@ def collect(
 
 
 def unique(trials: pd.DataFrame, ends: Mapping[str, RunEnd], notes: list[str]) -> Reading:
-    """`drop_duplicates` as a reading: sorted, with the number dropped among the notes."""
+    """`drop_duplicates` as a reading: sorted, with the number dropped among the notes.
+
+    Data sets that share a name are told apart first, and trials on images that changed since are left out.
+    """
+    launched = {run_id: end.launched for run_id, end in ends.items()}
+    trials, changes = latest_state(tell_apart(trials), launched)
+    notes = [*notes, *changes]
     kept, dropped = drop_duplicates(trials, ends)
     if dropped:
         notes = [*notes, f"{dropped} trials are recorded more than once: the latest finished is kept"]

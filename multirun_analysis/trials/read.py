@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,14 @@ TABLE_ERRORS = (OSError, ValueError, MlflowException)
 
 @dataclass(frozen=True)
 class RunEnd:
-    """Whether a run finished, and when it ended (or began, where it did not end), in milliseconds."""
+    """Whether a run finished, and when it ended (or began, where it did not end), in milliseconds.
+
+    ``launched`` is when its sweep was launched last (a run without one: when it ended).
+    """
 
     finished: bool
     time: int
+    launched: int = 0
 
 
 @dataclass
@@ -63,7 +67,7 @@ def read_store(
     sweep
         Name of the sweep; all of them when None.
     latest
-        Read only the sweep that was started last. Not together with ``sweep``.
+        Read only the sweep that was launched last. Not together with ``sweep``.
     """
     client = connect(tracking_uri)
     ids = experiment_ids(client, tracking_uri, experiment)
@@ -94,7 +98,8 @@ def read_store(
     frames.append(_child_rows(rest, tracking_uri, notes))
     filled = [frame for frame in frames if len(frame)]
     rows = pd.concat(filled, ignore_index=True) if filled else frames[-1]
-    ends = {run.info.run_id: _end(run) for run in children}
+    launched = {str(run.info.run_id): _launched(run) for run in parents}
+    ends = {run.info.run_id: _end(run, launched) for run in children}
     recorded = set(rows["sweep"].dropna()) if len(rows) else set()
     return StoreReading(rows, ends, notes, [_origin(run) for run in parents if _sweep_name(run) in recorded])
 
@@ -131,7 +136,12 @@ def _belongs(run: Run, sweep: str | None) -> bool:
 
 def _latest(parents: list[Run]) -> str | None:
     named = [run for run in parents if _sweep_name(run)]
-    return _sweep_name(max(named, key=lambda run: run.info.start_time)) if named else None
+    return _sweep_name(max(named, key=_launched)) if named else None
+
+
+def _launched(run: Run) -> int:
+    """When a sweep was launched last: it may have found everything known, and have changed nothing else."""
+    return int(run.data.tags.get(names.TAG_LAUNCHED) or run.info.start_time or 0)
 
 
 def _unknown_sweep(uri: str, sweep: str, known: set[str]) -> AnalysisError:
@@ -139,8 +149,10 @@ def _unknown_sweep(uri: str, sweep: str, known: set[str]) -> AnalysisError:
     return AnalysisError(f"{uri} has no sweep named {sweep!r}; {there}")
 
 
-def _end(run: Run) -> RunEnd:
-    return RunEnd(run.info.status == FINISHED, int(run.info.end_time or run.info.start_time or 0))
+def _end(run: Run, launched: Mapping[str, int]) -> RunEnd:
+    time = int(run.info.end_time or run.info.start_time or 0)
+    parent = run.data.tags.get(names.TAG_PARENT)
+    return RunEnd(run.info.status == FINISHED, time, launched.get(str(parent), time))
 
 
 def _parent_tables(
@@ -198,7 +210,7 @@ def _child_rows(children: list[Run], uri: str, notes: list[str]) -> pd.DataFrame
 
 def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:
     """A row for each category that has a metric, with its metrics and the run's params."""
-    recorded = (*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS)
+    recorded = (*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS, "root")
     params = {name: run.data.params.get(name) for name in recorded}
     common = {"sweep": _sweep_name(run), "run_id": run.info.run_id, "status": names.STATUS_OK, "reason": ""}
     values: dict[str, dict[str, float]] = {}

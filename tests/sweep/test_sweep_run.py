@@ -20,6 +20,8 @@ from anomaly_sweep.config import LayerConf, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex, read_category
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError, TrackingError
 from anomaly_sweep.features.shard import Shard, cache_at, features_of
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.plan.planner import DATA_DIGITS
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
@@ -73,6 +75,8 @@ def test_a_run_says_everything_about_its_configuration(tiny_dataset: Path, tmp_p
         "estimator": "mvg",
         "task": "detection",
         "dataset": "tiny",
+        "root": str(tiny_dataset),
+        "data": fingerprint({row["category"]: row["data"] for row in outcome.rows})[:DATA_DIGITS],
         "weights": "random:seed0",
         "input_size": "64",
     }

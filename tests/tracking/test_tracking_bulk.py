@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 import threading
 import time
@@ -96,7 +97,7 @@ def contents(folder: Path, ids: list[str]) -> dict[str, list[list[Any]]]:
 def _plain(column: str, cell: Any, folder: Path, ids: list[str]) -> tuple[str, str]:
     if column in TIMES:
         return column, str(cell is None)
-    text = repr(cell).replace(str(folder), "FOLDER")
+    text = re.sub(r"^'\d{13}'$", "TIME", repr(cell).replace(str(folder), "FOLDER"))
     for number, run_id in enumerate(ids):
         text = text.replace(run_id, f"RUN{number}")
     return column, text

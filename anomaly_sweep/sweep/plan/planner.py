@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from anomaly_sweep.config import AnyConfiguration, DatasetConf, GenerateConf, LocalizationConfiguration
-from anomaly_sweep.datasets import Category, FileIndex, list_categories, masks_digest, read_category
+from anomaly_sweep.config import (
+    DETECTION,
+    LOCALIZATION,
+    AnyConfiguration,
+    DatasetConf,
+    GenerateConf,
+    LocalizationConfiguration,
+)
+from anomaly_sweep.datasets import (
+    Category,
+    FileIndex,
+    list_categories,
+    manifest_digest,
+    masks_digest,
+    read_category,
+)
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import excluded
 from anomaly_sweep.features.backbone.weights import weights_label
@@ -31,6 +45,8 @@ from anomaly_sweep.tracking.names import METRIC_NAME
 
 #: Where conf/dataset/synthetic.yaml puts the synthetic data set.
 DEFAULT_ROOT = Path("data/synthetic")
+#: Hexadecimal digits of a data digest: two of a million states are alike with a probability of 2e-3.
+DATA_DIGITS = 12
 
 
 @dataclass
@@ -72,6 +88,8 @@ class Plan:
     cells : list of dict
         For each configuration: category -> fingerprint of its trial.
     works : list of ShardWork
+    data : list of dict
+        For each configuration: category -> digest of its data ("" where it cannot be read).
     failed : dict
         Trials known not to be possible, by fingerprint.
     """
@@ -79,6 +97,7 @@ class Plan:
     configurations: list[AnyConfiguration]
     weights: list[str]
     cells: list[dict[str, str]]
+    data: list[dict[str, str]]
     works: list[ShardWork]
     failed: dict[str, TrialResult]
 
@@ -128,13 +147,14 @@ class _Planner:
     """Puts a plan together; each distinct data set, backbone, shard and set of features is looked at once."""
 
     def __init__(self, index: FileIndex) -> None:
-        self.plan = Plan([], [], [], [], {})
+        self.plan = Plan([], [], [], [], [], {})
         self.works: dict[tuple[str, ...], ShardWork] = {}
         self._index = index
         self._datasets: dict[str, dict[str, Category | str]] = {}
         self._weights: dict[str, str] = {}
         self._broken: dict[tuple[str, ...], str] = {}
         self._masks: dict[tuple[str, ...], str] = {}
+        self._data: dict[tuple[str, ...], dict[str, str]] = {}
         self._features: dict[tuple[str, ...], str] = {}
         self._training: dict[tuple[str, ...], str] = {}
         self._prints: dict[int, tuple[object, str]] = {}  # a node, kept so that its id stays its own
@@ -170,6 +190,7 @@ class _Planner:
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
+        self.plan.data.append(self._data_of(shard, cell))
 
     def _print(self, node: object) -> str:
         """A node's fingerprint; configurations of one sweep share their nodes."""
@@ -202,6 +223,17 @@ class _Planner:
         else:
             self.works[key] = ShardWork(shard)
 
+    def _data_of(self, shard: tuple[str, ...], categories: Iterable[str]) -> dict[str, str]:
+        if shard not in self._data:
+            self._data[shard] = {name: self._digest((*shard, name)) for name in categories}
+        return self._data[shard]
+
+    def _digest(self, key: tuple[str, ...]) -> str:
+        if key in self._broken:
+            return ""
+        shard = self.works[key].shard
+        return data_digest(shard.train_manifest, shard.test_manifest, self._masks.get(key))
+
     def _features_of(self, key: tuple[str, ...], levels: tuple[str, ...]) -> str:
         if (*key, *levels) not in self._features:
             self._features[*key, *levels] = (
@@ -215,6 +247,55 @@ class _Planner:
         if (*key, *levels) not in self._training:
             self._training[*key, *levels] = training_fingerprint(self.works[key].shard, levels)
         return self._training[*key, *levels]
+
+
+def data_digest(train: str, test: str, masks: str | None) -> str:
+    """Digest of a category's data as it is recorded, from those of its parts (masks: for localization)."""
+    return fingerprint(train, test, masks)[:DATA_DIGITS]
+
+
+def data_state(
+    configurations: Iterable[AnyConfiguration], index: FileIndex
+) -> dict[str, dict[str, dict[str, str]]]:
+    """What configurations would be applied to: root -> task's kind -> category -> digest of its data.
+
+    A category, or a whole root, that cannot be read has no digest: the plan tells why.
+    """
+    state: dict[str, dict[str, dict[str, str]]] = {}
+    opened: dict[str, dict[str, Category | str]] = {}
+    seen = set()
+    for configuration in configurations:
+        dataset, is_localization = configuration.dataset, isinstance(configuration, LocalizationConfiguration)
+        if (id(dataset), is_localization) in seen:  # jobs of one sweep share their nodes
+            continue
+        seen.add((id(dataset), is_localization))
+        print_ = fingerprint(dataset)
+        if print_ not in opened:
+            try:
+                opened[print_] = open_dataset(dataset)
+            except DatasetError:
+                opened[print_] = {}
+        of_root = state.setdefault(root_label(dataset), {})
+        of_task = of_root.setdefault(LOCALIZATION if is_localization else DETECTION, {})
+        for name, category in opened[print_].items():
+            of_task[name] = _state_of(category, is_localization, index)
+    return state
+
+
+def _state_of(category: Category | str, is_localization: bool, index: FileIndex) -> str:
+    if isinstance(category, str):
+        return ""
+    try:
+        train, test = (manifest_digest(records, index) for records in (category.train, category.test))
+        masks = masks_digest(category.test, index) if is_localization else None
+    except DatasetError:
+        return ""
+    return data_digest(train, test, masks)
+
+
+def root_label(dataset: DatasetConf) -> str:
+    """A data set's root as it is recorded: as given, but for a trailing slash and the like."""
+    return str(Path(dataset.root))
 
 
 def check_masks(category: Category) -> None:

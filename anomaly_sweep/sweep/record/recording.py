@@ -13,7 +13,8 @@ from typing import Any
 from anomaly_sweep.config import AnyConfiguration, LocalizationConfiguration
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.features.backbone.weights import is_random
-from anomaly_sweep.sweep.plan.planner import Plan
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.plan.planner import DATA_DIGITS, Plan, root_label
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.localization.outputs import outputs_of
 from anomaly_sweep.tracking import names
@@ -151,7 +152,9 @@ class Recording:
         configuration = self.plan.configurations[index]
         return {
             "task": configuration.task_label,
-            "dataset": configuration.dataset.name,
+            "dataset": configuration.dataset_label,
+            "root": root_label(configuration.dataset),
+            "data": fingerprint(self.plan.data[index])[:DATA_DIGITS],
             "weights": self.plan.weights[index],
             "input_size": configuration.input_size,
             "center_crop": configuration.dataset.center_crop,
@@ -181,6 +184,7 @@ class Recording:
                 dict.fromkeys(names.TRIAL_COLUMNS)
                 | {"sweep": self.parent.name, "run_id": "", "category": category}
                 | context
+                | {"data": self.plan.data[index][category] or None}
                 | labels
                 | result.numbers()
             )

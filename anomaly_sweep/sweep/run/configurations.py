@@ -9,10 +9,11 @@ from pathlib import Path
 
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import INDEX_FILE, FileIndex
-from anomaly_sweep.errors import AnomalySweepError, CacheError
+from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.shard import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings
+from anomaly_sweep.sweep.folders import cache_folder
+from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings, check_told_apart
 from anomaly_sweep.sweep.plan.planner import Plan, ShardWork, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
@@ -54,7 +55,7 @@ def run_configurations(
     )
     known |= _check_networks(works, runtime, everything=len(known) == len(plan.failed))
     works = _to_do(plan, known)
-    recording = Recording(plan, Recorder(tracking), parent, known, _cache_folder(runtime))
+    recording = Recording(plan, Recorder(tracking), parent, known, cache_folder(runtime))
     recording.record_complete()
     with Progress(sum(len(work.trials) for work in works)) as progress:
         for outcome in execute(works, runtime, progress.tick):
@@ -69,7 +70,7 @@ def run_configurations(
     recorded = recording.outcomes()
     for one in recorded:
         if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
-            record_scores(recording.recorder, one.run_id, one.rows, _cache_folder(runtime))
+            record_scores(recording.recorder, one.run_id, one.rows, cache_folder(runtime))
     return recorded
 
 
@@ -93,7 +94,8 @@ def _prepare(
     """The plan, the work left to do, the results known, and where results are kept."""
     check_settings(configurations)
     check_objectives(configurations, runtime)
-    folder = _cache_folder(runtime)
+    check_told_apart(configurations)
+    folder = cache_folder(runtime)
     plan = make_plan(configurations, FileIndex(folder / INDEX_FILE, reread=not runtime.resume))
     store = ResultStore(folder / RESULTS)
     known = dict(plan.failed)
@@ -107,15 +109,6 @@ def _is_whole(plan: Plan, print_: str, folder: Path) -> bool:
     """Whether what a known trial is to leave beside its numbers is there too."""
     trial = plan.trials.get(print_)
     return not isinstance(trial, LocalizationTrial) or are_there(folder, print_, trial.task)
-
-
-def _cache_folder(runtime: RuntimeConf) -> Path:
-    folder = Path(runtime.cache_dir).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CacheError(f"runtime.cache_dir={folder} cannot be made ({error})") from error
-    return folder
 
 
 def _to_do(plan: Plan, known: dict[str, TrialResult]) -> list[ShardWork]:

@@ -15,8 +15,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from anomaly_sweep.config import RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
-from anomaly_sweep.launch.compose import Composer
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.launch.compose import Composer, configurations_of
 from anomaly_sweep.launch.jobs import (
     OpenSweep,
     SweepFailedError,
@@ -26,10 +28,13 @@ from anomaly_sweep.launch.jobs import (
     open_sweep,
 )
 from anomaly_sweep.launch.session import sweep_identity
+from anomaly_sweep.sweep.folders import cache_folder
+from anomaly_sweep.sweep.plan.checks import check_told_apart
+from anomaly_sweep.sweep.plan.planner import data_state
 from anomaly_sweep.sweep.search import record
 from anomaly_sweep.sweep.search.settings import Settings
 from anomaly_sweep.sweep.search.space import Space, parse_space
-from anomaly_sweep.sweep.search.study import Result, Search
+from anomaly_sweep.sweep.search.study import About, Result, Search
 from anomaly_sweep.tracking.writer import Recorder
 
 log = logging.getLogger(__name__)
@@ -69,13 +74,17 @@ def search_sweep(
         if runtime.plan_only:
             raise ConfigError("runtime.plan_only: the jobs of a search are not known beforehand")
         composer = composer_of(config, launcher, loader)
-        for corner in space.corners():  # a wrong choice is told now, not when its turn comes
-            composer.job(space.job(corner))
-        identity = sweep_identity(config, [[*space.describe(), f"objectives={list(checked.objectives)}"]])
-        search = Search(space, checked, identity)
+        # A wrong choice is told now, not when its turn comes.
+        corners = configurations_of(composer.jobs([space.job(corner) for corner in space.corners()]))
+        check_told_apart(corners)
+        state = data_state(corners, FileIndex(cache_folder(runtime) / INDEX_FILE))
+        objectives = list(checked.objectives)
+        identity = sweep_identity(config, [[*space.describe(), f"objectives={objectives}"]])
+        about = About(sweep_identity(config, []), fixed_choices(space), objectives, state)
+        search = Search(space, checked, fingerprint(identity, state), about)
         # The jobs of a search are not known: it is the same one if it looks for the same in the same way.
         how = [f"study={search.name}", f"sampler={dict(checked.sampler)}"]
-        with open_sweep(config, [[*space.describe(), *how]]) as sweep:
+        with open_sweep(config, [[*space.describe(), *how]], corners) as sweep:
             assert sweep.parent.run_id is not None
             recorder = Recorder(tracking)
             batches = _Batches(launcher, composer, space, checked, sweep)
@@ -94,6 +103,15 @@ def search_sweep(
     log.info("search %s: %s", search.name, record.best_line(search))
     sweep.check(len(search.finished))
     return [tuple(trial.values) for trial in search.best()]
+
+
+def fixed_choices(space: Space) -> dict[str, str]:
+    """What every job has, by key, but for how and where it runs."""
+    return {
+        key: override
+        for key, override in sorted(space.fixed.items())
+        if not key.lstrip("+~").startswith(("runtime", "tracking", "hydra"))
+    }
 
 
 def _go_on(search: Search, batches: _Batches, runtime: RuntimeConf) -> bool:

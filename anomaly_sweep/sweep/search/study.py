@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.distributions import check_distribution_compatibility
@@ -18,6 +20,7 @@ from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.sweep.search.settings import Settings, make_sampler
 from anomaly_sweep.sweep.search.space import Space
 from anomaly_sweep.tracking.sqlite import sqlite_path
+from anomaly_sweep.tracking.state import State, changed, in_words
 
 #: What a job came to: a value for each objective, or why there is none.
 Result = tuple[float, ...] | str
@@ -26,6 +29,40 @@ Evaluate = Callable[[list[list[str]]], list[Result]]
 REASON = "reason"
 _OWNER = "anomaly_sweep.owner"
 _INTERRUPTED = "anomaly_sweep.interrupted"
+_ABOUT = "anomaly_sweep.about"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a study's values are of, beside what it searches: a study goes on only with the same.
+
+    Attributes
+    ----------
+    config : str
+        Fingerprint of the config that jobs start from.
+    fixed : mapping of str to str
+        Key -> override that every job has.
+    objectives : sequence of str
+    data : State
+    """
+
+    config: str
+    fixed: Mapping[str, str]
+    objectives: Sequence[str]
+    data: State
+
+    def difference(self, other: Mapping[str, Any]) -> str:
+        """In what an earlier study (as ``asdict``) differs; empty if it does not."""
+        if list(self.objectives) != other["objectives"]:
+            return f"looks for {', '.join(other['objectives'])}, not {', '.join(self.objectives)}"
+        then, now = other["fixed"], self.fixed
+        for key in dict.fromkeys([*then, *now]):
+            if then.get(key) != now.get(key):
+                return f"has {then.get(key, f'no {key}')}, not {now.get(key, f'no {key}')}"
+        differs = changed(other["data"], self.data)
+        if differs:
+            return f"is about other images (changed since: {in_words(differs)})"
+        return "starts from another config" if self.config != other["config"] else ""
 
 
 @dataclass
@@ -38,6 +75,8 @@ class Search:
     settings : Settings
     identity : str
         Fingerprint of what is searched on what; names the study where the settings do not.
+    about : About or None
+        Kept with the study, and compared where it goes on.
 
     Raises
     ------
@@ -48,6 +87,7 @@ class Search:
     space: Space
     settings: Settings
     identity: str
+    about: About | None = None
     failures: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,6 +188,7 @@ class Search:
         hint = "choose another hydra.sweeper.study_name"
         if found != self.settings.directions:
             raise ConfigError(f"{this} has the directions {found}, not {self.settings.directions}; {hint}")
+        self._check_about(this, hint)
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state is TrialState.WAITING:
                 continue
@@ -161,6 +202,21 @@ class Search:
                     check_distribution_compatibility(trial.distributions[key], distribution)
                 except ValueError as error:
                     raise ConfigError(f"{this} has other choices for {key}; {hint}") from error
+
+    def _check_about(self, this: str, hint: str) -> None:
+        """Values of other images, or of another fixed choice, are no values of this search."""
+        if self.about is None:
+            return
+        earlier = self.study.user_attrs.get(_ABOUT)
+        if earlier is not None:
+            differs = self.about.difference(earlier)
+        else:
+            done = self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+            differs = "does not say what its trials were about" if done else ""
+        if differs:
+            raise ConfigError(f"{this} {differs}; {hint}, or null for one named by what is searched")
+        if earlier is None:
+            self.study.set_user_attr(_ABOUT, dataclasses.asdict(self.about))
 
     def _take_over_interrupted(self) -> None:
         """Points that a process of this machine left unfinished when it was killed are tried again."""
