@@ -15,6 +15,13 @@ def one_of(key: str, value: Any, allowed: Iterable[Any]) -> None:
         raise ConfigError(f"{key}={value} is not allowed; allowed: {', '.join(map(str, allowed))}")
 
 
+def whole(key: str, value: Any, low: int) -> None:
+    """Raise ConfigError unless value is a whole number, written as one, of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{key}={value} is not allowed; it must be a whole number, such as {max(low, 5)}")
+    in_range(key, value, low)
+
+
 def in_range(
     key: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
 ) -> None:

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
 
 
 def target_of(group: str, config: Mapping[str, Any]) -> Any:
@@ -19,12 +19,21 @@ def target_of(group: str, config: Mapping[str, Any]) -> Any:
     ConfigError
         If it cannot be imported.
     """
+    if not config.get("_target_"):
+        raise ConfigError(
+            f"{group} {config.get('name', '')}: there is no _target_; set {group}._target_ to the class, "
+            "such as sklearn.ensemble.IsolationForest"
+        )
     path = str(config["_target_"])
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{group}._target_={path} cannot be imported ({error})") from error
+    except Exception as error:  # the module's own, when it is run
+        raise ConfigError(
+            f"{group}._target_={path} cannot be imported: {module} raises {type(error).__name__}: {error}"
+        ) from error
 
 
 def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,9 +79,16 @@ def construct(group: str, config: Mapping[str, Any], **defaults: Any) -> Any:
             arguments[name] = value
     try:
         return target(**arguments)
+    except AnomalySweepError:
+        raise
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{group} {config['name']}: {config['_target_']} refuses its arguments: {error}"
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"{group} {config['name']}: {config['_target_']} cannot be made of its arguments: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 

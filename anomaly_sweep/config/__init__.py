@@ -4,7 +4,7 @@ Hydra checks keys and types while it composes (through :func:`register`); ranges
 here when a composed config becomes a configuration, before any work starts.
 """
 
-from anomaly_sweep.checks import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of, whole
 from anomaly_sweep.config.configuration import AnyConfiguration, Configuration, LocalizationConfiguration
 from anomaly_sweep.config.groups import (
     ALL_LEVELS,
@@ -69,4 +69,5 @@ __all__ = [
     "parse",
     "parse_node",
     "register",
+    "whole",
 ]

@@ -86,7 +86,12 @@ def is_singular(variances: NDArray[np.float64]) -> bool:
 
 def singular(shrinkage: str, n: int, d: int) -> EstimatorError:
     """The error of a covariance that cannot be inverted."""
+    if n == 2 and d > 1:  # two points have no spread but along their line: every estimate shrinks by nothing
+        advice = "two images lie on a line, so no covariance can be had of them: give more training images"
+    elif shrinkage == "empirical":
+        advice = "use estimator.shrinkage=ledoit_wolf or a stronger reduction"
+    else:
+        advice = "use a stronger reduction (a smaller pca_mode.rate), or more training images"
     return EstimatorError(
-        f"the {shrinkage} covariance of {n} training images in {d} dimensions is singular; use "
-        "estimator.shrinkage=ledoit_wolf or a stronger reduction"
+        f"the {shrinkage} covariance of {n} training images in {d} dimensions is singular; {advice}"
     )

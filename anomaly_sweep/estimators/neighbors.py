@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from anomaly_sweep.config import in_range, one_of
+from anomaly_sweep.config import one_of, whole
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.metrics.ties import ScoreScale
 
@@ -37,7 +37,7 @@ class NearestNeighborDistance:
     score_scale: ClassVar[ScoreScale] = "ratio"
 
     def __init__(self, k: int = 1, aggregation: str = "mean") -> None:
-        in_range("estimator.k", k, 1)
+        whole("estimator.k", k, 1)
         one_of("estimator.aggregation", aggregation, AGGREGATIONS)
         self.k = k
         self.aggregation = aggregation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators.create import Detector, build, check, identity
+from anomaly_sweep.estimators.gaussian import singular
 from anomaly_sweep.instantiate import target_of
 
 GAUSSIAN = "anomaly_sweep.estimators.gaussian.MultivariateGaussian"
@@ -110,6 +112,141 @@ def test_a_detector_that_refuses_the_data() -> None:
     assert isinstance(estimator, Detector)
     with pytest.raises(EstimatorError, match=r"LocalOutlierFactor: .*NaN"):
         estimator.fit(np.full((5, 2), np.nan))
+
+
+class Strange:
+    """A detector that gives what it is told to."""
+
+    def __init__(self, gives: str = "column") -> None:
+        self.gives = gives
+
+    def fit(self, X: np.ndarray) -> Strange:
+        return self
+
+    def score_samples(self, X: np.ndarray) -> object:
+        n = len(X)
+        return {
+            "column": np.zeros((n, 1)),
+            "scalar": 1.0,
+            "none": None,
+            "short": np.zeros(n - 1),
+            "complex": np.zeros(n, dtype=complex),
+            "text": np.array(["a"] * n),
+            "objects": np.array([None] * n),
+            "dates": np.zeros(n, dtype="datetime64[s]"),
+            "ragged": [[1.0], *([1.0, 2.0] for _ in range(n - 1))],
+            "list": [0.5] * n,
+            "whole": np.arange(n),
+            "flags": np.arange(n) > 3,
+            "single": np.full(n, 0.5, dtype=np.float32),
+        }[self.gives]
+
+
+@pytest.mark.parametrize(
+    ("gives", "message"),
+    [
+        ("column", r"shape \(7, 1\) for 7 images"),
+        ("scalar", r"shape \(\) for 7 images"),
+        ("none", r"shape \(\) for 7 images"),
+        ("short", r"shape \(6,\) for 7 images"),
+        ("complex", "type complex128; they must be real"),
+        ("text", "type <U1; they must be real"),
+        ("objects", "type object; they must be real"),
+        ("dates", "type datetime64.*; they must be real"),
+        ("ragged", "scores that are no array"),
+    ],
+)
+def test_scores_that_are_not_one_number_an_image(gives: str, message: str) -> None:
+    estimator = build(config(f"{__name__}.Strange", gives=gives), seed=0)
+    with pytest.raises(EstimatorError, match=rf"Strange\.score_samples gave .*{message}"):
+        estimator.score_samples(np.zeros((7, 2)))
+
+
+@pytest.mark.parametrize("gives", ["list", "whole", "flags", "single"])
+def test_scores_of_any_real_type(gives: str) -> None:
+    found = build(config(f"{__name__}.Strange", gives=gives), seed=0).score_samples(np.zeros((7, 2)))
+    assert found.shape == (7,) and found.dtype == np.float64
+
+
+def broken(size: int = 3) -> object:
+    """A factory with a bug."""
+    return {}[size]
+
+
+KNN = "anomaly_sweep.estimators.neighbors.NearestNeighborDistance"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (config(KNN, k=2.0), r"estimator\.k=2\.0 is not allowed; it must be a whole number"),
+        (config(KNN, k="3"), r"estimator\.k=3 is not allowed; it must be a whole number"),
+        (config(KNN, k=True), r"estimator\.k=True is not allowed; it must be a whole number"),
+        (config(KNN, k=None), r"estimator\.k=None is not allowed; it must be a whole number"),
+        (config(KNN, k=float("nan")), r"estimator\.k=nan is not allowed"),
+        (config(KNN, k=0), r"estimator\.k=0 is outside \[1, inf\]"),
+        (config(KNN, k=-3), r"estimator\.k=-3 is outside"),
+        (config(KNN, aggregation="max"), r"estimator\.aggregation=max is not allowed; allowed: mean, kth"),
+        (config(GAUSSIAN, shrinkage=0.1), r"estimator\.shrinkage=0\.1 is not allowed; allowed: ledoit_wolf"),
+        (config(GAUSSIAN, shrinkage=None), r"estimator\.shrinkage=None is not allowed"),
+        (config(GAUSSIAN, shrinkage=["oas"]), r"estimator\.shrinkage=\['oas'\] is not allowed"),
+        (config(FLOW, steps=2.5), "steps must be a whole number"),
+        (config(FLOW, learning_rate=float("nan")), "learning_rate must be a number"),
+        (config(FLOW, hidden="wide"), "hidden must be"),
+        (config(FLOW, preset="slow"), "preset must be one of"),
+        (config(FLOW, score="auc"), "score must be one of"),
+        # scikit-learn finds these out when it is fitted; here they are told before the work.
+        (
+            config("sklearn.svm.OneClassSVM", nu=1.5),
+            "'nu' parameter of OneClassSVM must be a float in the range",
+        ),
+        (config(FOREST, n_estimators=0), "'n_estimators' parameter of IsolationForest must be"),
+        (config(FOREST, contamination="much"), "'contamination' parameter of IsolationForest must be"),
+        (
+            config("sklearn.neighbors.LocalOutlierFactor", novelty=True, n_neighbors=2.0),
+            "'n_neighbors' parameter of LocalOutlierFactor must be an int",
+        ),
+        (config("sklearn.svm.SVC"), "SVC is a classifier or a regressor and needs labels"),
+        (config("sklearn.linear_model.Ridge"), "Ridge is a classifier or a regressor and needs labels"),
+        (config("sklearn.preprocessing.StandardScaler"), "StandardScaler has no fit and score_samples or"),
+        (config(f"{__name__}.broken"), r"broken cannot be made of its arguments: KeyError: 3"),
+        (config("os.getcwd"), "mine: str has no fit and score_samples"),
+        (config("this_is_broken.Thing"), "this_is_broken raises ZeroDivisionError"),
+        ({"name": "mine"}, r"estimator mine: there is no _target_; set estimator\._target_"),
+        (config(""), r"estimator mine: there is no _target_"),
+        ({"name": "mine", "_target_": None}, r"estimator mine: there is no _target_"),
+        ({"name": "mine", "_target_": 3}, r"estimator\._target_=3 cannot be imported"),
+    ],
+    ids=str,
+)
+def test_bad_values_are_told_before_the_work(
+    wanted: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "this_is_broken.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        check(wanted)
+
+
+@pytest.mark.parametrize("shrinkage", ["ledoit_wolf", "oas", "empirical"])
+def test_two_images_are_not_told_to_use_what_they_have(shrinkage: str) -> None:
+    """Two points lie on a line: Ledoit-Wolf shrinks by nothing there."""
+    estimator = build(config(GAUSSIAN, shrinkage=shrinkage), seed=0)
+    two = np.random.default_rng(0).standard_normal((2, 5))
+    try:
+        estimator.fit(two)
+    except EstimatorError as error:
+        assert "use estimator.shrinkage" not in str(error) and "more training images" in str(error)
+    else:
+        assert shrinkage == "oas"
+
+
+@pytest.mark.parametrize("shrinkage", ["ledoit_wolf", "oas"])
+def test_advice_is_not_what_one_has(shrinkage: str) -> None:
+    assert "use estimator.shrinkage=ledoit_wolf" in str(singular("empirical", 9, 9))
+    assert "ledoit_wolf" not in str(singular("oas", 9, 9))
+    assert f"the {shrinkage} covariance of 9" in str(singular(shrinkage, 9, 9))
+    assert "use a stronger reduction" in str(singular(shrinkage, 9, 9))
 
 
 def test_identity_is_what_changes_results() -> None:
