@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.style import COLOURS, GREY, Picture, lines_of, panels
-from multirun_analysis.papers.verdicts import MIN_CATEGORIES
 from multirun_analysis.rendering.table import Absent
+from multirun_analysis.stats.intervals import INTERVAL_CATEGORIES
 from multirun_analysis.summary.effects import Effects, Marginal
-from multirun_analysis.summary.effects_tables import NOT_FULL
+from multirun_analysis.summary.effects_tables import NOT_FULL, SHARED_TIME
 from multirun_analysis.summary.study import Study
 from multirun_analysis.summary.wording import estimator_name, ordered
 
@@ -24,8 +24,8 @@ def effects_picture(found: Effects, study: Study) -> Picture | Absent:
     name, title = "effects", "What each group contributes"
     if found.factorial is None:
         return Absent(name, title, NOT_FULL)
-    sure = len(study.categories) >= MIN_CATEGORIES
-    spans = "; lines are 95 % intervals over categories" if sure else ""
+    sure = len(study.categories) >= INTERVAL_CATEGORIES
+    spans = "; lines are 95 % intervals over categories, each alone" if sure else ""
     caption = (
         f"{study.backbone}. Left: shares of the variance within categories (functional ANOVA; "
         "x: interactions). Right: each choice's difference to the mean of its group, all other groups "
@@ -90,8 +90,8 @@ def pareto_picture(found: Effects, study: Study) -> Picture | Absent:
     if found.front.empty:
         return Absent(name, title, "no configuration has every category's AUROC and scoring time")
     caption = (
-        f"{study.backbone}; one mark a configuration, the line joins those that none beats in both. Time to "
-        "score one image from its features, without the network's pass."
+        f"{study.backbone}; one mark a configuration, the line joins those that none beats in both by these "
+        f"test images. {SHARED_TIME}"
     )
     return Picture(name, title, caption, lambda: _draw_pareto(found))
 
@@ -125,7 +125,7 @@ def _draw_pareto(found: Effects) -> Figure:
         fontsize=7,
     )
     axes.set_xscale("log")
-    axes.set_xlabel("microseconds an image")
+    axes.set_xlabel("microseconds an image (share of a joint computation)")
     axes.set_ylabel("mean AUROC")
     axes.set_ylim(top=min(1.01, float(np.max(rows["auroc"])) + 0.03))
     axes.legend(fontsize=7, loc="lower right")

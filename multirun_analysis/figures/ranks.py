@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.over_layers import layer_matrix
 from multirun_analysis.figures.style import Picture
-from multirun_analysis.papers.verdicts import MIN_CATEGORIES
 from multirun_analysis.rendering.table import Absent
-from multirun_analysis.stats.intervals import Ranking, rank
+from multirun_analysis.stats.intervals import INTERVAL_CATEGORIES, Ranking, rank
 from multirun_analysis.summary.matrix import Matrix, category_matrix
 from multirun_analysis.summary.study import Study
 from multirun_analysis.summary.wording import ordered
@@ -22,9 +22,9 @@ ALPHA = 0.05
 def critical_differences(study: Study) -> Picture | Absent:
     """A diagram each for the layers, the reductions and the estimators."""
     name, title = "critical_differences", "Mean ranks over categories"
-    if len(study.categories) < MIN_CATEGORIES:
+    if len(study.categories) < INTERVAL_CATEGORIES:
         return Absent(
-            name, title, f"{len(study.categories)} categories; ranks need at least {MIN_CATEGORIES}"
+            name, title, f"{len(study.categories)} categories; ranks need at least {INTERVAL_CATEGORIES}"
         )
     at = {"layer": study.layer, "pooling": "avg", "augmentation": "none"}
     modes = ordered("pca_mode", study.works("pca_mode", **at))
@@ -43,9 +43,19 @@ def critical_differences(study: Study) -> Picture | Absent:
         return Absent(name, title, "no group has three choices with complete categories")
     caption = (
         f"{study.backbone}, {len(study.categories)} categories; rank 1 is best. A bar joins choices that "
-        f"Wilcoxon's signed ranks, Holm-corrected over all pairs, do not tell apart at {ALPHA:g}."
+        f"Wilcoxon's signed ranks, Holm-corrected over all pairs of a diagram, do not tell apart at "
+        f"{ALPHA:g}, which is no proof that they are the same.{_blind(made, len(study.categories))}"
     )
     return Picture(name, title, caption, lambda: _draw(made))
+
+
+def _blind(made: dict[str, Matrix], categories: int) -> str:
+    """Which diagrams cannot tell any pair apart, however different."""
+    least = 2.0 ** (1 - categories)  # two-sided, of one choice ahead in every category
+    blind = [key for key, m in made.items() if least * math.comb(len(m.choices), 2) > ALPHA]
+    if not blind:
+        return ""
+    return f" {categories} categories are too few to tell any pair apart among: {'; '.join(blind)}."
 
 
 def cliques(ranking: Ranking, alpha: float = ALPHA) -> list[tuple[int, ...]]:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from multirun_analysis.papers.verdicts import MIN_CATEGORIES, Claim
+from multirun_analysis.papers.verdicts import ALPHA, MIN_CATEGORIES, Claim
 from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table
-from multirun_analysis.stats.intervals import RESAMPLES
 from multirun_analysis.summary.localizers import LocalizationStudy
 from multirun_analysis.summary.study import Study
 
-HOW = (
-    f"with 95 % intervals: {RESAMPLES} paired resamples of the categories. A statement holds, or does not, "
-    "where the whole interval is on one side of its bound; with fewer than "
-    f"{MIN_CATEGORIES} categories there is no verdict."
-)
+CORNER = ("verdict", "figure [95 %]", "bound", "p", "Holm p", "paper")
+
+
+def how(made: Sequence[Claim]) -> str:
+    """What intervals, p and verdicts are, in words."""
+    count = sum(not math.isnan(claim.holm_p) for claim in made)
+    return (
+        "with 95 % intervals over categories, each statement taken alone (Student's t; where several "
+        "differences have to be on one side of the bound, the least favourable, its farther end corrected "
+        "for their number). p: two-sided, of the figure being at its bound. "
+        f"Holm p: corrected for the {count} statements of this table. A statement holds, or does not, where "
+        f"that is at most {ALPHA:.2f}; undecided is no proof of either. With fewer than {MIN_CATEGORIES} "
+        "categories there is no verdict. Categories whose differences are strongly skewed make a wrong "
+        "verdict likelier than that."
+    )
 
 
 def claims_table(made: Sequence[Claim], study: Study) -> Table:
@@ -23,16 +32,10 @@ def claims_table(made: Sequence[Claim], study: Study) -> Table:
     return Table(
         name="claims",
         title="Statements of Ono & Mori, checked",
-        caption=(
-            f"Figures are differences in points (0.01 of AUROC) {HOW} "
-            "p: Wilcoxon's signed ranks over categories, of no difference; where one choice is set against "
-            "several, of the strongest of them, Holm-corrected. "
-            "Friedman: that all choices compared are the same.",
-            study.comparison(),
-        ),
+        caption=(f"Figures are differences in points (0.01 of AUROC) {how(made)}", study.comparison()),
         corner="statement",
-        columns=("verdict", "points [95 %]", "p", "Friedman p", "paper"),
-        blocks=(_block(made, study, friedman=True),),
+        columns=CORNER,
+        blocks=(_block(made, study),),
         notes=(*_details(made), *study.provenance()),
         warnings=study.warnings(),
     )
@@ -45,46 +48,48 @@ def ridge_claims_table(made: Sequence[Claim], study: LocalizationStudy) -> Table
         title="Statements of the ridge paper, checked",
         caption=(
             "Figures are differences in points (0.01 of ROCAUC or PRO), and ratios of the seconds in all, "
-            f"{HOW} p: Wilcoxon's signed ranks over categories, of no difference (of times: of logarithms).",
+            f"{how(made)}",
             study.comparison(),
         ),
         corner="statement",
-        columns=("verdict", "figure [95 %]", "p", "paper"),
-        blocks=(_block(made, study, friedman=False),),
+        columns=CORNER,
+        blocks=(_block(made, study),),
         notes=(*_details(made), *study.provenance()),
         warnings=study.warnings(),
     )
 
 
-def _block(made: Sequence[Claim], study: Study | LocalizationStudy, *, friedman: bool) -> Block:
+def _block(made: Sequence[Claim], study: Study | LocalizationStudy) -> Block:
     rows = []
     for claim in made:
         there = claim.interval is not None
-        cells = [
+        cells = (
             Cell(text=claim.verdict),
             Cell(text=_figure(claim)) if there else BLANK,
+            Cell(text=claim.said.asked),
             Cell(text=_p(claim.p)) if there else BLANK,
-        ]
-        if friedman:
-            cells.append(Cell(text=_p(claim.friedman_p)) if there else BLANK)
-        rows.append(Row(claim.statement, (*cells, Cell(text=claim.published))))
+            Cell(text=_p(claim.holm_p)) if there else BLANK,
+            Cell(text=claim.said.published),
+        )
+        rows.append(Row(claim.said.text, cells))
     return Block(f"{study.backbone}, {len(study.categories)} categories", tuple(rows))
 
 
 def _details(made: Sequence[Claim]) -> list[str]:
     return [
-        f"{claim.statement}: {'; '.join(filter(None, (claim.setting, claim.why)))}."
+        f"{claim.said.text}: {'; '.join(filter(None, (claim.said.setting, claim.why)))}."
         for claim in made
-        if claim.setting or claim.why
+        if claim.said.setting or claim.why
     ]
 
 
 def _figure(claim: Claim) -> str:
     interval = claim.interval
     assert interval is not None
-    if claim.unit == "points":
-        return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
-    return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}] times"
+    times = claim.said.unit == "times"
+    form = ".1f" if times else ".2f" if claim.said.side == "within" else "+.2f"
+    spread = "" if math.isnan(interval.low) else f" [{interval.low:{form}}, {interval.high:{form}}]"
+    return f"{interval.value:{form}}{spread}{' times' if times else ''}"
 
 
 def _p(p: float) -> str:

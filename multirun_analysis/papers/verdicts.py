@@ -1,13 +1,31 @@
-"""What the runs say of a statement: a figure, its interval over categories, and a verdict."""
+"""What the runs say of a statement: a figure, its interval over categories, and a verdict.
+
+A statement is that one or several mean differences are on the right side of a bound. It *holds* where each of
+them is (an intersection-union test: each at the level itself) and *does not hold* where one of them is on the
+wrong side (each corrected for their number). All else is undecided: that a difference was not seen is no
+proof that there is none. Statements that are checked together are corrected together, by Holm's method.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from multirun_analysis.stats.intervals import Floats, Interval, bootstrap, friedman_p, holm, signed_rank_p
+from multirun_analysis.stats.intervals import (
+    LEVEL,
+    Floats,
+    Interval,
+    holm,
+    least_interval,
+    p_above,
+    p_all_above,
+    p_one_below,
+    ratio_interval,
+)
 from multirun_analysis.summary.matrix import Lacking, category_matrix
 from multirun_analysis.summary.study import Study
 
@@ -16,9 +34,49 @@ FAILS = "does not hold"
 UNDECIDED = "undecided"
 NOT_ENOUGH = "not enough runs"
 
-#: With fewer categories than this, resampling them says nothing of other categories.
-MIN_CATEGORIES = 5
+#: With fewer categories than this there is no verdict: t then rests on the differences being normal.
+MIN_CATEGORIES = 8
+#: How often a verdict among those given together may be wrong.
+ALPHA = 1 - LEVEL
 POINTS = 100.0
+
+#: Where the figures have to be: above the bound, below it, or nearer to 0 than it.
+Side = Literal["above", "below", "within"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is the same whatever the runs say.
+
+    Attributes
+    ----------
+    name, text
+        Its key and its words.
+    published
+        The paper's own figure, in points where it is a difference.
+    setting
+        The choices it is checked at, and what the figure is.
+    bound, side
+        Where the figures have to be for it to hold.
+    unit
+        Of the figure and its bound: ``points`` (0.01 of the metric) or ``times`` (a ratio).
+    """
+
+    name: str
+    text: str
+    published: str
+    setting: str = ""
+    bound: float = 0.0
+    side: Side = "above"
+    unit: str = "points"
+
+    @property
+    def asked(self) -> str:
+        """The bound in words."""
+        figure = f"{self.bound:g}{' times' if self.unit == 'times' else ''}"
+        return {"above": f"> {figure}", "below": f"< {figure}", "within": f"\N{PLUS-MINUS SIGN}{figure}"}[
+            self.side
+        ]
 
 
 @dataclass(frozen=True)
@@ -27,67 +85,34 @@ class Claim:
 
     Attributes
     ----------
-    name, statement
-        Its key and its words.
-    published
-        The paper's own figure, in points where it is a difference.
-    setting
-        The choices it was checked at, and what the figure is.
+    said
+        The statement.
     interval
-        The figure with its 95 % interval over categories; None where trials lack.
-    bound
-        The figure has to be above (``above``) or below it for the statement to hold.
-    p
-        Of the decisive comparison by Wilcoxon's signed ranks, Holm-corrected where there are several.
-    friedman_p
-        That all choices compared are the same; NaN where there are two.
-    unit
-        Of the figure and its bound: ``points`` (0.01 of the metric) or ``times`` (a ratio).
+        The figure with its 95 % interval over categories, this statement taken alone; None where trials
+        lack. Of several differences the one that is nearest to (or farthest over) the bound.
+    categories
+        How many stand behind it.
+    p_holds, p_fails
+        One-sided p against the statement not holding, and against its not failing; NaN where there is none.
+    holm_p
+        Two-sided, corrected for the statements checked together.
+    verdict, why
+        What it comes to, and the reason where it is neither that it holds nor that it does not.
     """
 
-    name: str
-    statement: str
-    published: str
-    setting: str
+    said: Statement
     interval: Interval | None
-    bound: float
-    above: bool
     categories: int
     verdict: str
     why: str
-    p: float = float("nan")
-    friedman_p: float = float("nan")
-    unit: str = "points"
+    p_holds: float = math.nan
+    p_fails: float = math.nan
+    holm_p: float = math.nan
 
-
-@dataclass(frozen=True)
-class Statement:
-    """What is the same whatever the runs say."""
-
-    name: str
-    text: str
-    published: str
-    setting: str = ""
-    bound: float = 0.0
-    above: bool = True
-
-
-def verdict(interval: Interval, bound: float, *, above: bool, categories: int) -> tuple[str, str]:
-    """What an interval says of "the figure is above (or below) the bound", and why.
-
-    Returns
-    -------
-    tuple of str
-        The verdict: it holds, or does not, where the whole interval lies on one side of the bound; and
-        the reason where it is neither.
-    """
-    if categories < MIN_CATEGORIES:
-        return NOT_ENOUGH, f"{categories} categories; an interval needs at least {MIN_CATEGORIES}"
-    if interval.low > bound:
-        return (HOLDS if above else FAILS), ""
-    if interval.high < bound:
-        return (FAILS if above else HOLDS), ""
-    return UNDECIDED, f"the interval contains {bound:g}"
+    @property
+    def p(self) -> float:
+        """Two-sided p of the figure being at its bound, this statement taken alone."""
+        return float(np.minimum(1.0, 2 * np.minimum(self.p_holds, self.p_fails)))  # NaN stays
 
 
 def check(
@@ -96,66 +121,94 @@ def check(
     dimension: str,
     names: Sequence[str],
     at: dict[str, str],
-    figure: Callable[[Floats], Floats],
+    differences: Callable[[Floats], Floats],
     *,
     average_over: str | None = None,
     of: tuple[str, ...] | None = None,
-    linear: bool = False,
 ) -> Claim:
+    """A statement on AUROCs at several choices of a dimension.
+
+    Parameters
+    ----------
+    names
+        The choices.
+    differences
+        Maps AUROCs of shape (categories, choices) to the differences that the statement is on, of shape
+        (categories, differences).
+    average_over, of
+        See `category_matrix`.
+    """
     found = category_matrix(study, dimension, names, at, average_over=average_over, of=of)
     if isinstance(found, Lacking):
         return without(said, found.why)
-    values = found.values
-    p = pair_p(values) if len(names) == 2 else control_p(values)
-    if linear:
-        p = signed_rank_p(figure(values))
-    return judge(said, values, figure, p)
+    return judge(said, differences(found.values))
 
 
-def judge(said: Statement, values: Floats, figure: Callable[[Floats], Floats], p: float) -> Claim:
-    """The verdict on values of shape (categories, choices)."""
-    return decide(said, bootstrap(POINTS * values, figure), len(values), p, friedman_p(values))
+def judge(said: Statement, differences: Floats) -> Claim:
+    """What differences say of a statement, before it is decided (see `together`).
+
+    Parameters
+    ----------
+    differences : array of shape (categories, differences)
+        Of the metric, not in points.
+    """
+    parts, bound = oriented(POINTS * differences, said)
+    least = least_interval(parts)
+    return _open(said, _turned(least, said), len(parts), p_all_above(parts, bound), p_one_below(parts, bound))
 
 
-def decide(
-    said: Statement,
-    interval: Interval,
-    categories: int,
-    p: float,
-    friedman: float = float("nan"),
-    unit: str = "points",
-) -> Claim:
-    """The verdict on a figure with its interval over categories."""
-    decided, why = verdict(interval, said.bound, above=said.above, categories=categories)
-    return Claim(
-        said.name,
-        said.text,
-        said.published,
-        said.setting,
-        interval,
-        said.bound,
-        said.above,
-        categories,
-        decided,
-        why,
-        p,
-        friedman,
-        unit,
-    )
+def judge_ratio(said: Statement, over: Floats, under: Floats) -> Claim:
+    """As `judge`, of the ratio of two sums over the categories being above the bound."""
+    apart = over - said.bound * under
+    return _open(said, ratio_interval(over, under), len(apart), p_above(apart, 0.0), p_above(-apart, 0.0))
+
+
+def oriented(differences: Floats, said: Statement) -> tuple[Floats, float]:
+    """Differences in points as parts that all have to be above a bound, and that bound."""
+    if said.side == "above":
+        return differences, said.bound
+    if said.side == "below":
+        return -differences, -said.bound
+    return np.hstack([said.bound - differences, said.bound + differences]), 0.0
+
+
+def together(claims: Sequence[Claim]) -> list[Claim]:
+    """Decide statements that are checked together: at most 5 % of such lists hold a wrong verdict.
+
+    Holm's method over the two-sided p of all that have one.
+    """
+    tested = [i for i, claim in enumerate(claims) if not math.isnan(claim.p)]
+    corrected = dict(zip(tested, holm([claims[i].p for i in tested]), strict=True))
+    return [_decided(claim, corrected.get(i, math.nan)) for i, claim in enumerate(claims)]
 
 
 def without(said: Statement, why: str) -> Claim:
-    return Claim(
-        said.name, said.text, said.published, said.setting, None, said.bound, said.above, 0, NOT_ENOUGH, why
-    )
+    """A statement for which trials lack."""
+    return Claim(said, None, 0, NOT_ENOUGH, why)
 
 
-def pair_p(values: Floats) -> float:
-    """The smallest of the pairs (0, 1), (2, 3), ... side by side, Holm-corrected."""
-    return min(holm([signed_rank_p(values[:, i] - values[:, i + 1]) for i in range(0, values.shape[1], 2)]))
+def _open(said: Statement, figure: Interval, categories: int, p_holds: float, p_fails: float) -> Claim:
+    return Claim(said, figure, categories, UNDECIDED, "not decided yet", p_holds, p_fails)
 
 
-def control_p(values: Floats) -> float:
-    """The first choice against the strongest of the others, Holm-corrected among all others."""
-    corrected = holm([signed_rank_p(values[:, 0] - values[:, j]) for j in range(1, values.shape[1])])
-    return corrected[int(np.argmax(values[:, 1:].mean(axis=0)))]
+def _turned(least: Interval, said: Statement) -> Interval:
+    """The least of the oriented parts as the figure of the statement."""
+    if said.side == "above":
+        return least
+    shift = said.bound if said.side == "within" else 0.0
+    value, low, high = (shift - end for end in (least.value, least.high, least.low))
+    return Interval(value, max(low, 0.0) if said.side == "within" else low, high)
+
+
+def _decided(claim: Claim, holm_p: float) -> Claim:
+    if claim.interval is None:
+        return claim
+    claim = replace(claim, holm_p=holm_p)
+    if claim.categories < MIN_CATEGORIES:
+        why = f"{claim.categories} categories; a verdict needs at least {MIN_CATEGORIES}"
+        return replace(claim, verdict=NOT_ENOUGH, why=why)
+    if holm_p <= ALPHA:
+        return replace(claim, verdict=HOLDS if claim.p_holds < claim.p_fails else FAILS, why="")
+    alone = f"; p alone is {claim.p:.3f}" if claim.p <= ALPHA else ""
+    why = f"not told from {claim.said.bound:g} among the statements checked together{alone}"
+    return replace(claim, verdict=UNDECIDED, why=why)

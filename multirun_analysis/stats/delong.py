@@ -1,6 +1,9 @@
 """How sure an AUROC, or the difference of two on the same images, is: DeLong's method by midranks.
 
 DeLong, DeLong & Clarke-Pearson (1988) with the algorithm of Sun & Xu (2014): O(n log n) instead of all pairs.
+An AUROC's interval is taken on the logit scale (Pepe 2003, section 5.2.4), where it is nearer to normal. At
+an AUROC of exactly 0 or 1, where DeLong's variance is 0, it is Newcombe's (2006, method 5), whose variance is
+that of the AUROC asked about.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, special, stats
 
 from multirun_analysis.stats.intervals import LEVEL
 
@@ -19,7 +22,7 @@ Labels = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Area:
-    """An AUROC (or a difference of two), DeLong's variance of it, and the normal interval.
+    """An AUROC (or a difference of two), DeLong's variance of it, and its interval.
 
     The variance and the interval are NaN where they cannot be had: see `area` and `compared`.
     """
@@ -41,7 +44,7 @@ class Comparison:
 
 
 def area(scores: ArrayLike, labels: ArrayLike, *, level: float = LEVEL) -> Area:
-    """AUROC with DeLong's variance and interval, which ends at 0 and 1.
+    """AUROC with DeLong's variance and an interval inside [0, 1].
 
     Parameters
     ----------
@@ -54,11 +57,13 @@ def area(scores: ArrayLike, labels: ArrayLike, *, level: float = LEVEL) -> Area:
     Returns
     -------
     Area
-        The variance is NaN where a class has one image only. It is 0 where every image is ranked alike within
-        its class (as at an AUROC of 1): that says nothing of how sure the value is, and the interval is NaN.
+        The variance is NaN where a class has one image only, and so is the interval. The variance is 0 where
+        every image is ranked alike within its class: that says nothing of how sure the value is. At an AUROC
+        of 0 or 1 the interval then ends there, and how far it reaches follows from the numbers of images; at
+        any other (as where all scores are equal) it is NaN.
     """
     positive = np.asarray(labels).astype(bool)
-    return _area(*_counts(scores, positive), level, (0.0, 1.0))
+    return _own(*_counts(scores, positive), level)
 
 
 def compared(first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, level: float = LEVEL) -> Comparison:
@@ -79,12 +84,12 @@ def compared(first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, level: f
     """
     positive = np.asarray(labels).astype(bool)
     ours, theirs = _counts(first, positive), _counts(second, positive)
-    difference = _area(ours[0] - theirs[0], ours[1] - theirs[1], level, (-1.0, 1.0))
+    difference = _apart(ours[0] - theirs[0], ours[1] - theirs[1], level)
     if difference.variance > 0:
         p = 2 * float(stats.norm.sf(abs(difference.value) / np.sqrt(difference.variance)))
     else:
         p = 1.0 if difference.variance == 0 and difference.value == 0 else float("nan")
-    return Comparison(_area(*ours, level, (0.0, 1.0)), _area(*theirs, level, (0.0, 1.0)), difference, p)
+    return Comparison(_own(*ours, level), _own(*theirs, level), difference, p)
 
 
 def _counts(scores: ArrayLike, positive: Labels) -> tuple[Integers, Integers]:
@@ -112,14 +117,58 @@ def _twice_midranks(values: NDArray[np.float64]) -> Integers:
     return ranks
 
 
-def _area(good: Integers, bad: Integers, level: float, ends: tuple[float, float]) -> Area:
-    """Mean, variance and interval from what `_counts` gives, or from differences of it."""
+def _own(good: Integers, bad: Integers, level: float) -> Area:
+    """An AUROC from what `_counts` gives."""
+    value, variance = _moments(good, bad)
+    if variance > 0:
+        return Area(value, variance, *_logit_interval(value, variance, level))
+    if variance == 0 and value in (0.0, 1.0):
+        reach = _reach(len(bad), len(good), level)
+        return Area(value, variance, *((1 - reach, 1.0) if value else (0.0, reach)))
+    return Area(value, variance, float("nan"), float("nan"))
+
+
+def _apart(good: Integers, bad: Integers, level: float) -> Area:
+    """A difference of two AUROCs from the differences of what `_counts` gives."""
+    value, variance = _moments(good, bad)
+    if not variance > 0:
+        return Area(value, variance, float("nan"), float("nan"))
+    half = _deviations(level) * variance**0.5
+    return Area(value, variance, max(-1.0, value - half), min(1.0, value + half))
+
+
+def _moments(good: Integers, bad: Integers) -> tuple[float, float]:
+    """The mean and DeLong's variance; the variance is NaN where a class has one image."""
     m, n = len(bad), len(good)
     value = float(bad.sum() / (2 * m * n))
     if min(m, n) < 2:
-        return Area(value, float("nan"), float("nan"), float("nan"))
-    variance = float(np.var(bad / (2 * n), ddof=1) / m + np.var(good / (2 * m), ddof=1) / n)
-    if np.ptp(bad) == 0 and np.ptp(good) == 0:  # exactly, where the floats above may leave a rest
-        return Area(value, 0.0, float("nan"), float("nan"))
-    half = float(stats.norm.isf((1 - level) / 2)) * variance**0.5
-    return Area(value, variance, max(ends[0], value - half), min(ends[1], value + half))
+        return value, float("nan")
+    if np.ptp(bad) == 0 and np.ptp(good) == 0:  # exactly, where the floats below may leave a rest
+        return value, 0.0
+    return value, float(np.var(bad / (2 * n), ddof=1) / m + np.var(good / (2 * m), ddof=1) / n)
+
+
+def _deviations(level: float) -> float:
+    return float(stats.norm.isf((1 - level) / 2))
+
+
+def _logit_interval(value: float, variance: float, level: float) -> tuple[float, float]:
+    half = _deviations(level) * variance**0.5 / (value * (1 - value))
+    low, high = special.expit(special.logit(value) + np.array([-half, half]))
+    return float(low), float(high)
+
+
+def _reach(m: int, n: int, level: float) -> float:
+    """How far Newcombe's interval reaches from an AUROC of 0 or 1 with m and n images in the classes.
+
+    The farthest error e with e <= z sd(e), where the variance is Hanley and McNeil's of the AUROC 1 - e with
+    both numbers of images in its inner terms replaced by their mean.
+    """
+    square, inner = _deviations(level) ** 2, (m + n) / 2 - 1
+
+    def over(error: float) -> float:
+        # e^2 - z^2 V(1 - e), divided by e > 0
+        spread = (1 - error) * (1 + inner * error / (1 + error) + inner * (1 - error) / (2 - error))
+        return error - square * spread / (m * n)
+
+    return float(optimize.brentq(over, 0.0, 1.0))

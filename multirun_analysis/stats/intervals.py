@@ -1,26 +1,33 @@
-"""How sure a difference is that was seen on several categories."""
+"""How sure a mean or a difference is that was seen on several categories.
+
+Intervals and tests are Student's t over the categories. With 5 to 15 of them the percentile bootstrap covers
+83 to 92 % for a nominal 95 and BCa no more; t covers 95 % or more of normal and of symmetric heavy-tailed
+differences, if less of strongly skewed ones (`tests/benchmarks/bench_verdicts.py` prints the rates).
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-RESAMPLES = 10_000
-SEED = 0
 LEVEL = 0.95
+#: With fewer categories than this an interval is too wide to print.
+INTERVAL_CATEGORIES = 5
+#: Differences of metrics (in points or shares) below this are rounding.
+ROUNDING = 1e-12
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its interval."""
+    """An estimate and its interval; NaN ends where there is none."""
 
     value: float
     low: float
@@ -46,37 +53,136 @@ class Ranking:
     pairs: dict[tuple[int, int], float]
 
 
-def bootstrap(
-    values: Floats,
-    statistic: Callable[[Floats], Floats],
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> Interval:
-    """A function of column means, with its percentile interval over resampled categories.
-
-    All columns of a category are drawn together, so that the comparison stays paired.
+def mean_interval(values: Floats, *, level: float = LEVEL) -> Interval:
+    """Mean of categories with Student's t interval.
 
     Parameters
     ----------
-    values : array of shape (n_categories, n_columns)
-        Finite.
-    statistic
-        Maps means of shape ``(..., n_columns)`` to shape ``(...)``.
-    level
-        Share of the resamples inside the interval, in (0, 1).
+    values : array of shape (n_categories,)
+        Finite; for a comparison the difference of each category, so that it is paired. With one category
+        there is no interval.
+    level : float in (0, 1)
     """
-    weights = _weights(len(values), resamples, seed)
-    drawn = statistic(np.einsum("rn,nk->rk", weights, values))  # too small for threads of a BLAS
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(values.mean(axis=0))), float(low), float(high))
+    value = float(np.mean(values))
+    half = float(stats.t.isf((1 - level) / 2, max(len(values) - 1, 1))) * _standard_error(values)
+    return Interval(value, value - half, value + half)
 
 
-@lru_cache(maxsize=4)
-def _weights(n: int, resamples: int, seed: int) -> Floats:
-    """The weight of each of n categories in each resample; rows sum to 1."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
+def apart_interval(first: Floats, second: Floats, *, level: float = LEVEL) -> Interval:
+    """Mean of ``second`` minus mean of ``first`` with Welch's interval: for categories that are not the same.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (n,) and (m,)
+        Finite; with one value in either there is no interval.
+    level : float in (0, 1)
+    """
+    value = float(np.mean(second) - np.mean(first))
+    if min(len(first), len(second)) < 2:
+        return Interval(value, math.nan, math.nan)
+    parts = [_standard_error(values) ** 2 for values in (first, second)]
+    if not sum(parts):
+        return Interval(value, value, value)
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (first, second), strict=True))
+    half = float(stats.t.isf((1 - level) / 2, freedom)) * math.sqrt(sum(parts))
+    return Interval(value, value - half, value + half)
+
+
+def ratio_interval(over: Floats, under: Floats, *, level: float = LEVEL) -> Interval:
+    """Ratio of two sums over the same categories with Fieller's interval.
+
+    It holds the ratios r for which t does not tell the mean of ``over - r * under`` from 0.
+
+    Parameters
+    ----------
+    over, under : arrays of shape (n_categories,)
+        Finite.
+    level : float in (0, 1)
+
+    Returns
+    -------
+    Interval
+        Ends are infinite on both sides where the mean of ``under`` is not told from 0, NaN with one category.
+    """
+    n = len(over)
+    a, b = float(np.mean(over)), float(np.mean(under))
+    if n < 2:
+        return Interval(a / b, math.nan, math.nan)
+    t2 = float(stats.t.isf((1 - level) / 2, n - 1)) ** 2 / n
+    (aa, ab), (_, bb) = t2 * np.cov(over, under)
+    square, linear, constant = b * b - bb, a * b - ab, a * a - aa
+    if square <= 0:
+        return Interval(a / b, -math.inf, math.inf)
+    root = math.sqrt(max(linear**2 - square * constant, 0.0))
+    return Interval(a / b, (linear - root) / square, (linear + root) / square)
+
+
+def p_above(values: Floats, bound: float) -> float:
+    """One-sided p of the mean being at most ``bound``, by Student's t: small where it is above.
+
+    Where all values are equal there is no spread to judge by: 0 above the bound, 1 at it and below. With one
+    category NaN.
+    """
+    if len(values) < 2:
+        return math.nan
+    error = _standard_error(values)
+    distance = float(np.mean(values)) - bound
+    if abs(distance) <= ROUNDING:
+        return 0.5 if error else 1.0
+    if not error:
+        return 0.0 if distance > 0 else 1.0
+    return float(stats.t.sf(distance / error, len(values) - 1))
+
+
+def least_interval(parts: Floats, *, level: float = LEVEL) -> Interval:
+    """The least of several means with an interval for the least of the true ones.
+
+    The least of the means seen leans below the least of the true ones, and so does a bootstrap of it. So the
+    ends are put together from the intervals of the parts: the least lower end, each at the level itself (the
+    least of the true means is one of them), and the least upper end, each corrected for their number by
+    Bonferroni.
+
+    Parameters
+    ----------
+    parts : array of shape (n_categories, n_parts)
+        Finite.
+    level : float in (0, 1)
+    """
+    corrected = 1 - (1 - level) / parts.shape[1]
+    return Interval(
+        min(mean_interval(part, level=level).value for part in parts.T),
+        min(mean_interval(part, level=level).low for part in parts.T),
+        min(mean_interval(part, level=corrected).high for part in parts.T),
+    )
+
+
+def p_all_above(parts: Floats, bound: float) -> float:
+    """One-sided p of one mean or more being at most ``bound``: the largest of the parts (intersection-union).
+
+    Parameters
+    ----------
+    parts : array of shape (n_categories, n_parts)
+    """
+    return max(p_above(part, bound) for part in parts.T)
+
+
+def p_one_below(parts: Floats, bound: float) -> float:
+    """One-sided p of no mean being below ``bound``: the smallest of the parts, by Bonferroni.
+
+    Parameters
+    ----------
+    parts : array of shape (n_categories, n_parts)
+    """
+    return float(np.minimum(1.0, parts.shape[1] * min(p_above(-part, -bound) for part in parts.T)))
+
+
+def _standard_error(values: Floats) -> float:
+    """Of the mean; 0 where the values differ by rounding only, NaN with one value."""
+    if len(values) < 2:
+        return math.nan
+    if float(np.ptp(values)) <= ROUNDING:
+        return 0.0
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

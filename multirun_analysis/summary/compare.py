@@ -10,9 +10,15 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import CONTEXT_PARAMS, GROUPS, STATUS_OK
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.verdicts import MIN_CATEGORIES, POINTS
+from multirun_analysis.papers.verdicts import POINTS
 from multirun_analysis.rendering.table import Block, Cell, Row, Table
-from multirun_analysis.stats.intervals import LEVEL, RESAMPLES, SEED, Floats, Interval, bootstrap
+from multirun_analysis.stats.intervals import (
+    INTERVAL_CATEGORIES,
+    Floats,
+    Interval,
+    apart_interval,
+    mean_interval,
+)
 from multirun_analysis.summary.coverage import Origin, listed, provenance, random_weights
 from multirun_analysis.summary.wording import ordered
 from multirun_analysis.trials.long_table import crops_in_words
@@ -37,8 +43,8 @@ def compare(
 ) -> Table:
     """How AUROC differs between two sets of trials, over the configurations complete in both.
 
-    Where both have the same categories, these are drawn together for the intervals; where they have not,
-    each side's are drawn on their own.
+    Where both have the same categories, the intervals are of the differences category by category; where they
+    have not, of two independent sets of categories.
 
     Parameters
     ----------
@@ -77,8 +83,9 @@ def compare(
         title=f"{b.name} against {a.name}",
         caption=(
             f"Means over {len(shared)} configurations complete in both; differences ({b.name} - {a.name}) in "
-            "points (0.01 of AUROC) with 95 % intervals over "
-            f"{'the shared' if paired else 'each own'} categories.",
+            f"points (0.01 of AUROC) with 95 % intervals over {'the shared' if paired else 'each own'} "
+            f"categories ({'paired t' if paired else 'Welch'}), each line's alone: of many lines some miss 0 "
+            "by chance.",
         ),
         corner="configurations",
         columns=(a.name, b.name, "difference", "[95 %]"),
@@ -113,7 +120,7 @@ def _row(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, paired: bool) -> R
     a: Floats = ours.mean(axis=0).to_numpy(dtype=np.float64)
     b: Floats = theirs.mean(axis=0).to_numpy(dtype=np.float64)
     interval = difference(a, b, paired=paired)
-    sure = min(len(a), len(b)) >= MIN_CATEGORIES
+    sure = min(len(a), len(b)) >= INTERVAL_CATEGORIES
     return Row(
         name,
         (
@@ -127,14 +134,7 @@ def _row(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, paired: bool) -> R
 
 def difference(a: Floats, b: Floats, *, paired: bool) -> Interval:
     """Mean of ``b`` minus mean of ``a`` in points, by category; shapes (n,) and (m,), n = m where paired."""
-    if paired:
-        return bootstrap(POINTS * np.column_stack([a, b]), lambda m: m[..., 1] - m[..., 0])
-    rng = np.random.default_rng(SEED)
-    means = [
-        values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1) for values in (a, b)
-    ]
-    low, high = np.quantile(POINTS * (means[1] - means[0]), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(POINTS * float(b.mean() - a.mean()), float(low), float(high))
+    return mean_interval(POINTS * (b - a)) if paired else apart_interval(POINTS * a, POINTS * b)
 
 
 def _notes(
@@ -148,8 +148,8 @@ def _notes(
     if not paired:
         only = sorted(set(map(str, ours)) ^ set(map(str, theirs)))
         notes.append(f"Categories that only one has: {listed(only)}.")
-    elif len(ours.columns) < MIN_CATEGORIES:
-        notes.append(f"No intervals with fewer than {MIN_CATEGORIES} categories.")
+    elif len(ours.columns) < INTERVAL_CATEGORIES:
+        notes.append(f"No intervals with fewer than {INTERVAL_CATEGORIES} categories.")
     for side, other in ((a, b), (b, a)):
         own = side.values.index.difference(other.values.index)
         if len(own):
@@ -160,7 +160,10 @@ def _notes(
     largest = change.loc[change.abs().sort_values(ascending=False).index[:LARGEST]]
     if change.abs().max() > 0:
         said = listed(f"{_label(key)} {value:+.2f}" for key, value in largest.items())
-        notes.append(f"Largest changes of a configuration's mean: {said}.")
+        notes.append(
+            f"Largest changes of a configuration's mean, picked from {len(change)} and so larger than a "
+            f"second run would show: {said}."
+        )
     else:
         notes.append("Every shared value is the same.")
     return notes

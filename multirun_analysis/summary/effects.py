@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
-from multirun_analysis.stats.intervals import LEVEL, SEED, Floats, Interval, bootstrap
+from multirun_analysis.stats.intervals import Floats, Interval, mean_interval
 from multirun_analysis.summary.configurations import Best, best, configurations, pareto
 from multirun_analysis.summary.factorial import CATEGORY, Factorial, full_factorial, variance_shares
 from multirun_analysis.summary.study import Study
 
-SHARE_RESAMPLES = 400
 POINTS = 100.0
 
 
@@ -72,20 +73,26 @@ def effects(study: Study) -> Effects:
 def shares(factorial: Factorial) -> tuple[Share, ...]:
     """Shares of each factor and each pair, the largest within categories first, the categories last.
 
-    The intervals lean upward: categories drawn twice make what differs between categories look shared.
+    The shares are those of the categories seen: chance differences among few of them make what is common to
+    categories look larger. The intervals are of categories in general, by the jackknife over categories
+    (Student's t of the pseudo-values of the share's logit), which takes that out; so a share can lie at its
+    interval's upper end, or above. NaN where a share is 0 or 1.
     """
     values, last = factorial.values, factorial.values.ndim - 1
     found = variance_shares(values)
-    drawn = _drawn_shares(values, list(found))
+    within = _within(found, last)
+    without = [
+        _within(variance_shares(np.delete(values, category, axis=last)), last)
+        for category in range(values.shape[last] if values.shape[last] > 2 else 0)
+    ]
     made = []
-    for index, (axes, share) in enumerate(found.items()):
+    for axes, share in found.items():
         names = tuple(factorial.factors[axis] for axis in axes)
         if axes == (last,):
             made.append(Share(names, share, None))
             continue
-        low, high = np.nanquantile(drawn[:, index], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        within = share / (1 - found[last,]) if found[last,] < 1 else float("nan")
-        made.append(Share(names, share, Interval(within, float(low), float(high))))
+        low, high = _jackknife_ends(within[axes], np.array([each[axes] for each in without]))
+        made.append(Share(names, share, Interval(within[axes], low, high)))
     return tuple(sorted(made, key=lambda share: -(share.within.value if share.within else -1.0)))
 
 
@@ -99,18 +106,22 @@ def marginals(factorial: Factorial) -> tuple[Marginal, ...]:
         by_category = factorial.values.mean(axis=others).T  # categories x choices
         centred = POINTS * (by_category - by_category.mean(axis=1, keepdims=True))
         for index, choice in enumerate(choices):
-            effect = bootstrap(centred[:, [index]], lambda means: means[..., 0])
-            made.append(Marginal(factor, choice, float(by_category[:, index].mean()), effect))
+            own = mean_interval(centred[:, index])
+            made.append(Marginal(factor, choice, float(by_category[:, index].mean()), own))
     return tuple(made)
 
 
-def _drawn_shares(values: Floats, keys: list[tuple[int, ...]]) -> Floats:
-    """Shares within categories over resampled categories; shape (resamples, keys)."""
-    last, n = values.ndim - 1, values.shape[-1]
-    draws = np.random.default_rng(SEED).integers(n, size=(SHARE_RESAMPLES, n))
-    drawn = []
-    for draw in draws:
-        found = variance_shares(values[..., draw])
-        own = 1 - found[last,]
-        drawn.append([found[key] / own if own > 0 else np.nan for key in keys])
-    return np.array(drawn)
+def _within(found: dict[tuple[int, ...], float], last: int) -> dict[tuple[int, ...], float]:
+    """Shares of what is not between categories."""
+    own = 1 - found[last,]
+    return {axes: share / own if own > 0 else math.nan for axes, share in found.items()}
+
+
+def _jackknife_ends(share: float, without: Floats) -> tuple[float, float]:
+    """Interval of a share from those without each of the categories."""
+    n = len(without)
+    if n < 2 or not (0 < share < 1 and np.all((without > 0) & (without < 1))):
+        return math.nan, math.nan
+    interval = mean_interval(n * special.logit(share) - (n - 1) * special.logit(without))
+    low, high = special.expit([interval.low, interval.high])
+    return float(low), float(high)

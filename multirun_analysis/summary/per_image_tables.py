@@ -17,9 +17,7 @@ from multirun_analysis.summary.coverage import Origin, listed, provenance, rando
 from multirun_analysis.summary.per_image import Scored
 from multirun_analysis.summary.pivot import DIMENSIONS
 
-UNSURE = (
-    "No interval: {} (DeLong's variance is 0, as where every pair is in order, or a class has one image)."
-)
+UNSURE = "No interval: {} (DeLong's variance is 0, or a class has one image)."
 
 
 def area_table(found: Scored, origins: Sequence[Origin] = ()) -> Table:
@@ -35,7 +33,10 @@ def area_table(found: Scored, origins: Sequence[Origin] = ()) -> Table:
     return Table(
         name="scores",
         title="AUROC of single categories",
-        caption=(f"{said(found)}. DeLong's 95 % intervals over the test images.",),
+        caption=(
+            f"{said(found)}. DeLong's 95 % intervals over the test images, on the logit scale (at an "
+            "AUROC of exactly 1 or 0 Newcombe's), each category's alone.",
+        ),
         corner="category",
         columns=("AUROC", "[95 %]", "good", "anomalous"),
         blocks=(Block("test images", tuple(rows)),),
@@ -90,7 +91,8 @@ def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = 
         title=f"{a} against {b}",
         caption=(
             f"Differences ({a} - {b}) in points (0.01 of AUROC) with DeLong's 95 % intervals, paired over "
-            f"the test images. p: two-sided, and Holm-corrected over {len(tested)} categories.",
+            "the test images, each category's alone. p: two-sided, and Holm-corrected over "
+            f"{len(tested)} categories.",
             f"{a}: {said(first)}. {b}: {said(second)}.",
         ),
         corner="category",

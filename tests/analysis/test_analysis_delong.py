@@ -78,8 +78,10 @@ def test_worked_out_by_hand() -> None:
     s10 = Fraction(1, 2) * (Fraction(1, 6) ** 2 + 2 * Fraction(1, 12) ** 2)
     s01 = 2 * Fraction(1, 12) ** 2
     assert found.variance == pytest.approx(float(s10 / 3 + s01 / 2))
-    half = 1.959963984540054 * math.sqrt(found.variance)
-    assert (found.low, found.high) == pytest.approx((11 / 12 - half, 1.0))
+    # On the logit scale: ln 11, with the standard error sd / (11/12 * 1/12).
+    half = 1.959963984540054 * math.sqrt(found.variance) * 144 / 11
+    ends = [1 / (1 + math.exp(-logit)) for logit in (math.log(11) - half, math.log(11) + half)]
+    assert [found.low, found.high] == pytest.approx(ends)
     # Against 3, 1, 5; good 2, 4: shares 1/2, 0, 1 and 2/3, 1/3.
     both = compared([3, 5, 5, 1, 3], [3, 1, 5, 2, 4], labels)
     assert both.difference.value == pytest.approx(11 / 12 - 1 / 2)
@@ -102,7 +104,11 @@ def test_the_variance_is_about_that_of_the_bootstrap() -> None:
         (found.first, found.second, found.difference), np.std(drawn, axis=0, ddof=1), strict=True
     ):
         assert math.sqrt(own.variance) == pytest.approx(deviation, rel=0.08)
-        assert own.high - own.value == pytest.approx(1.96 * deviation, rel=0.08)
+    difference = found.difference
+    assert difference.high - difference.value == pytest.approx(
+        1.96 * math.sqrt(difference.variance), rel=1e-3
+    )
+    assert found.first.high - found.first.value < found.first.value - found.first.low  # nearer to 1
 
 
 def test_the_test_keeps_its_level() -> None:
@@ -118,14 +124,47 @@ def test_the_test_keeps_its_level() -> None:
 def test_where_there_is_no_variance() -> None:
     labels = [1, 1, 0, 0, 0]
     perfect, constant = [5, 4, 3, 2, 1], [7, 7, 7, 7, 7]
-    for scores, value in ((perfect, 1.0), (constant, 0.5)):
-        found = area(scores, labels)
-        assert (found.value, found.variance) == (value, 0.0) and math.isnan(found.low)
+    found = area(constant, labels)
+    assert (found.value, found.variance) == (0.5, 0.0) and math.isnan(found.low)
     assert compared(perfect, [50, 44, 3, 2, 2], labels).p == 1.0
     assert math.isnan(compared(perfect, constant, labels).p)
     # Different scores that rank alike: not different, though far from perfect.
     found_pair = compared([1, 4, 3, 2, 0], [10, 40, 30, 20, 0], labels)
     assert (found_pair.p, found_pair.difference.variance) == (1.0, 0.0) and found_pair.first.variance > 0
+
+
+@pytest.mark.parametrize(("m", "n"), [(2, 3), (20, 60), (141, 20)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_at_an_area_of_1_the_interval_is_newcombes(m: int, n: int, level: float) -> None:
+    """The AUROCs that are z standard deviations from 1, by Hanley and McNeil's variance, found by halving."""
+    labels = [1] * m + [0] * n
+    perfect = area(range(m + n, 0, -1), labels, level=level)
+    assert (perfect.value, perfect.variance, perfect.high) == (1.0, 0.0, 1.0)
+    z, mean = stats.norm.isf((1 - level) / 2), (m + n) / 2
+
+    def within_reach(a: float) -> bool:
+        q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+        return (1 - a) ** 2 <= z * z * (a * (1 - a) + (mean - 1) * (q1 + q2 - 2 * a * a)) / (m * n)
+
+    low, high = 0.0, 1.0 - 1e-9
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if within_reach(middle) else (middle, high)
+    assert perfect.low == pytest.approx(low, abs=1e-9)
+    inverted = area(range(m + n), labels, level=level)
+    assert (inverted.value, inverted.low) == (0.0, 0.0)
+    assert inverted.high == pytest.approx(1 - perfect.low, abs=1e-12)
+
+
+@pytest.mark.parametrize("truth", [0.9, 0.99])
+def test_intervals_cover_near_1(truth: float) -> None:
+    """20 good and 60 anomalous images: a true .92 fails once in 10^7; the plain one covers .89 and .74."""
+    rng = np.random.default_rng(6)
+    labels = np.repeat([1, 0], [60, 20])
+    apart = math.sqrt(2) * stats.norm.ppf(truth)
+    areas = [area(rng.normal(size=80) + apart * labels, labels) for _ in range(1000)]
+    assert sum(a.low <= truth <= a.high for a in areas) >= stats.binom.ppf(1e-7, 1000, 0.92)
+    assert all(0 <= a.low < a.value <= a.high <= 1 for a in areas)
 
 
 def test_one_image_of_a_class() -> None:

@@ -162,6 +162,6 @@ def test_a_backbone_that_is_not_clear_is_said_and_the_others_are_there(both: pd.
 def test_one_category_is_enough_for_a_page() -> None:
     origins = [Origin("first", "1f", "torch==2"), Origin("other", "2f", "torch==3")]
     page = report(make_frame(categories=("c0",)), origins=origins)
-    assert "1 categories; an interval needs at least 5" in page
+    assert "1 categories; a verdict needs at least 8" in page
     assert page.count("From sweep first: run 1f; torch==2.") > 5 and "torch==3" not in page
     assert "nan" not in re.sub(r"<(svg|script).*?</(svg|script)>", "", page, flags=re.DOTALL).lower()

@@ -10,38 +10,86 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from multirun_analysis.stats.intervals import Floats, bootstrap, holm, rank, signed_rank_p
+from multirun_analysis.stats.intervals import (
+    Interval,
+    apart_interval,
+    holm,
+    least_interval,
+    mean_interval,
+    p_above,
+    p_all_above,
+    p_one_below,
+    rank,
+    ratio_interval,
+    signed_rank_p,
+)
 
 
-def difference(means: Floats) -> Floats:
-    return np.asarray(means[..., 1] - means[..., 0])
+def test_the_interval_is_scipys() -> None:
+    values = np.random.default_rng(3).normal(size=15)
+    for level in (0.8, 0.95):
+        theirs = stats.ttest_1samp(values, 0).confidence_interval(level)
+        ours = mean_interval(values, level=level)
+        assert (ours.value, ours.low, ours.high) == pytest.approx((values.mean(), theirs.low, theirs.high))
+    one = mean_interval(np.array([0.3]))
+    assert one.value == 0.3 and np.isnan([one.low, one.high]).all()
 
 
-def test_the_interval_is_scipys_percentile_interval() -> None:
-    values = np.random.default_rng(3).normal(size=(15, 2)) * [1, 2] + [0, 0.5]
-    ours = bootstrap(values, difference)
-    theirs = stats.bootstrap(
-        (values[:, 1] - values[:, 0],), np.mean, n_resamples=10_000, method="percentile", rng=1
-    ).confidence_interval
-    width = theirs.high - theirs.low
-    assert ours.value == pytest.approx((values[:, 1] - values[:, 0]).mean())
-    assert ours.low == pytest.approx(theirs.low, abs=0.04 * width)
-    assert ours.high == pytest.approx(theirs.high, abs=0.04 * width)
-    assert bootstrap(values, difference) == ours  # the same seed, the same interval
-    assert bootstrap(values, difference, seed=1) != ours
+def test_the_interval_of_other_categories_is_welchs() -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=15), rng.normal(1, 3, size=6)
+    theirs = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
+    ours = apart_interval(first, second)
+    assert (ours.value, ours.low, ours.high) == pytest.approx(
+        (second.mean() - first.mean(), theirs.low, theirs.high)
+    )
+    assert apart_interval(np.ones(3), np.zeros(4)) == Interval(-1.0, -1.0, -1.0)
+    assert np.isnan(apart_interval(first, second[:1]).low)
 
 
-def test_the_comparison_is_paired() -> None:
-    of_category = np.random.default_rng(0).normal(size=(15, 1)) * 10
-    interval = bootstrap(np.hstack([of_category, of_category + 0.1]), difference)
-    assert interval.low == pytest.approx(0.1) and interval.high == pytest.approx(0.1)
+@given(st.integers(2, 15), st.integers(0, 10**6))
+def test_the_interval_of_a_ratio_holds_what_is_not_told_from_it(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    under = rng.lognormal(size=n)
+    over = under * rng.lognormal(2, 0.5, size=n)
+    found = ratio_interval(over, under)
+    assert found.value == pytest.approx(over.sum() / under.sum())
+    if np.isfinite(found.low):
+        assert found.low <= found.value <= found.high
+        for end in (found.low, found.high):
+            assert stats.ttest_1samp(over - end * under, 0).pvalue == pytest.approx(0.05, rel=1e-5)
+    else:  # the sum below is not told from 0
+        assert stats.ttest_1samp(under, 0).pvalue > 0.05 * (1 - 1e-9)
+    assert np.isnan(ratio_interval(over[:1], under[:1]).low)
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
+@given(st.integers(1, 5), st.integers(2, 12), st.floats(-1, 1), st.integers(0, 10**6))
+def test_the_least_interval_agrees_with_its_p(parts: int, n: int, bound: float, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(0.5, 1, size=(n, parts))
+    found = least_interval(values)
+    above, below = p_all_above(values, bound), p_one_below(values, bound)
+    each = [stats.ttest_1samp(part, bound, alternative="greater").pvalue for part in values.T]
+    assert above == pytest.approx(max(each))
+    assert below == pytest.approx(min(1, parts * min(1 - p for p in each)), abs=1e-12)
+    if abs(above - 0.025) > 1e-9:
+        assert (above < 0.025) == (found.low > bound)
+    if abs(below - 0.025) > 1e-9:
+        assert (below < 0.025) == (found.high < bound)
+    assert p_above(values[:, 0], bound) == pytest.approx(each[0])
+
+
+def test_intervals_cover_as_often_as_they_say() -> None:
+    """Rates that a true 95 % would miss by chance less than once in 10^7."""
     rng = np.random.default_rng(11)
-    drawn = [bootstrap(rng.normal(size=(30, 2)), difference, resamples=1000) for _ in range(200)]
-    covered = sum(interval.low <= 0 <= interval.high for interval in drawn)
-    assert 0.88 <= covered / 200 <= 0.99
+    for n in (5, 8, 15):
+        drawn = [mean_interval(values) for values in rng.normal(size=(1000, n))]
+        covered = sum(interval.low <= 0 <= interval.high for interval in drawn)
+        assert stats.binom.ppf(1e-7, 1000, 0.95) <= covered <= stats.binom.isf(1e-7, 1000, 0.95)
+    least = [least_interval(values) for values in rng.normal(size=(500, 8, 6))]
+    covered = sum(interval.low <= 0 <= interval.high for interval in least)
+    assert covered >= stats.binom.ppf(1e-7, 500, 0.95)
+    # The mean of the least of six is far below 0, its interval is not.
+    assert np.mean([interval.value for interval in least]) < -0.3
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

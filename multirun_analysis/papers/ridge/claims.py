@@ -10,9 +10,9 @@ import pandas as pd
 
 from multirun_analysis.papers.published import ridge_table1
 from multirun_analysis.papers.ridge.measured import METRICS, Measured, measure
-from multirun_analysis.papers.verdicts import Claim, Statement, decide, judge, pair_p, without
+from multirun_analysis.papers.verdicts import Claim, Statement, judge, judge_ratio, together, without
 from multirun_analysis.rendering.table import Cell
-from multirun_analysis.stats.intervals import Floats, bootstrap, signed_rank_p
+from multirun_analysis.stats.intervals import Floats
 from multirun_analysis.summary.coverage import listed
 from multirun_analysis.summary.localizers import LocalizationChoices, LocalizationStudy, choose_localization
 from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
@@ -23,7 +23,6 @@ OTHERS = ("patchcore", "padim")
 MARGIN = 1.0
 #: How many times faster still counts as "about ten".
 ABOUT_TEN = 8.0
-TIMES = "times"
 
 
 def ridge_claims(frame: pd.DataFrame, **choices: Unpack[LocalizationChoices]) -> list[Claim]:
@@ -32,12 +31,14 @@ def ridge_claims(frame: pd.DataFrame, **choices: Unpack[LocalizationChoices]) ->
 
 
 def check_ridge_claims(study: LocalizationStudy) -> list[Claim]:
-    """`ridge_claims` of a study that is settled."""
+    """`ridge_claims` of a study that is settled, decided together."""
     measured = measure(study)
-    return [
-        *(_accurate(study, measured, other, metric) for other in OTHERS for metric in METRICS),
-        *(_faster(study, measured, other) for other in OTHERS),
-    ]
+    return together(
+        [
+            *(_accurate(study, measured, other, metric) for other in OTHERS for metric in METRICS),
+            *(_faster(study, measured, other) for other in OTHERS),
+        ]
+    )
 
 
 def _accurate(study: LocalizationStudy, measured: Measured, other: str, metric: str) -> Claim:
@@ -59,7 +60,7 @@ def _accurate(study: LocalizationStudy, measured: Measured, other: str, metric: 
     values = _pairs(measured.values[metric], labels)
     if isinstance(values, str):
         return without(said, values)
-    return judge(said, values, lambda m: m[..., 0] - m[..., 1], pair_p(values))
+    return judge(said, values[:, :1] - values[:, 1:])
 
 
 def _faster(study: LocalizationStudy, measured: Measured, other: str) -> Claim:
@@ -72,6 +73,7 @@ def _faster(study: LocalizationStudy, measured: Measured, other: str) -> Claim:
         f"ridge scores about ten times faster than {name}, or more",
         f"{times:.1f} times{alone}",
         bound=ABOUT_TEN,
+        unit="times",
     )
     labels = _labels(study, other)
     if isinstance(labels, str):
@@ -91,13 +93,11 @@ def _faster(study: LocalizationStudy, measured: Measured, other: str) -> Claim:
         said,
         setting=(
             f"{study.setting()}; scoring seconds of all test images, {labels[1]} over {labels[0]}, at least "
-            f"{ABOUT_TEN:g}; the interval is of the ratio of totals over resampled categories"
+            f"{ABOUT_TEN:g}; the interval is Fieller's, of the ratio of totals over categories"
             f"{also}{'; measured on different devices' if len(devices) > 1 else ''}"
         ),
     )
-    interval = bootstrap(values, lambda m: m[..., 1] / m[..., 0])
-    p = signed_rank_p(np.log(values[:, 1] / values[:, 0]))
-    return decide(said, interval, len(values), p, unit=TIMES)
+    return judge_ratio(said, values[:, 1], values[:, 0])
 
 
 def _labels(study: LocalizationStudy, other: str) -> tuple[str, str] | str:
