@@ -10,7 +10,7 @@ RESULTS ?= results/ono_mori
 TRACKING_URI ?= sqlite:///mlflow.db
 PORT ?= 5000
 
-.PHONY: help setup data sweep tables ui test lint format types bench bench-flows bench-localization clean clean-results
+.PHONY: help setup data sweep tables ui test lint format types bench bench-flows bench-localization bench-verdicts clean clean-results
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench-localization: $(STAMP) ## Measure: scoring seconds of ridge, PatchCore and
 
 bench-flows: $(STAMP) ## Measure: flows one at a time and stacked
 	$(BIN)/python tests/benchmarks/bench_flows.py
+
+bench-verdicts: $(STAMP) ## Simulate: how often verdicts are wrong and intervals cover (minutes)
+	$(BIN)/python tests/benchmarks/bench_verdicts.py
 
 clean: ## Remove what tools left behind (not results)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.95
 #: With fewer categories than this an interval is too wide to print.
@@ -64,7 +64,7 @@ def mean_interval(values: Floats, *, level: float = LEVEL) -> Interval:
     level : float in (0, 1)
     """
     value = float(np.mean(values))
-    half = float(stats.t.isf((1 - level) / 2, max(len(values) - 1, 1))) * _standard_error(values)
+    half = _quantile(level, max(len(values) - 1, 1)) * _standard_error(values)
     return Interval(value, value - half, value + half)
 
 
@@ -84,7 +84,7 @@ def apart_interval(first: Floats, second: Floats, *, level: float = LEVEL) -> In
     if not sum(parts):
         return Interval(value, value, value)
     freedom = sum(parts) ** 2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (first, second), strict=True))
-    half = float(stats.t.isf((1 - level) / 2, freedom)) * math.sqrt(sum(parts))
+    half = _quantile(level, freedom) * math.sqrt(sum(parts))
     return Interval(value, value - half, value + half)
 
 
@@ -108,7 +108,7 @@ def ratio_interval(over: Floats, under: Floats, *, level: float = LEVEL) -> Inte
     a, b = float(np.mean(over)), float(np.mean(under))
     if n < 2:
         return Interval(a / b, math.nan, math.nan)
-    t2 = float(stats.t.isf((1 - level) / 2, n - 1)) ** 2 / n
+    t2 = _quantile(level, n - 1) ** 2 / n
     (aa, ab), (_, bb) = t2 * np.cov(over, under)
     square, linear, constant = b * b - bb, a * b - ab, a * a - aa
     if square <= 0:
@@ -131,7 +131,7 @@ def p_above(values: Floats, bound: float) -> float:
         return 0.5 if error else 1.0
     if not error:
         return 0.0 if distance > 0 else 1.0
-    return float(stats.t.sf(distance / error, len(values) - 1))
+    return float(special.stdtr(len(values) - 1, -distance / error))
 
 
 def least_interval(parts: Floats, *, level: float = LEVEL) -> Interval:
@@ -174,6 +174,11 @@ def p_one_below(parts: Floats, bound: float) -> float:
     parts : array of shape (n_categories, n_parts)
     """
     return float(np.minimum(1.0, parts.shape[1] * min(p_above(-part, -bound) for part in parts.T)))
+
+
+def _quantile(level: float, freedom: float) -> float:
+    """Half the width of the central part of Student's t; of scipy's ways the fast one."""
+    return float(special.stdtrit(freedom, (1 + level) / 2))
 
 
 def _standard_error(values: Floats) -> float:
