@@ -139,13 +139,16 @@ class AugmentationConf:
     keep_original: bool = False
     #: Standard deviation of ``kind: noise``, on the 0..1 intensity scale.
     noise_std: float = 0.05
-    #: Probability of each change of ``kind: standard``.
+    #: Probability of the composite of ``kind: rippel`` as a whole.
     probability: float = 0.5
-    #: Changes left out, by category (``"*"`` for every one).
+    #: Its parts that are left out, by category (``"*"`` for every one).
     exclude: dict[str, list[str]] = field(default_factory=dict)
+    #: What its shift, scale and rotation draw from where that is not the usual, by category:
+    #: ``shift``, ``smaller``, ``larger`` (shares of the side) and ``rotate`` (degrees).
+    geometry: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        one_of("augmentation.kind", self.kind, ("none", "noise", "standard"))
+        one_of("augmentation.kind", self.kind, ("none", "noise", "rippel"))
         in_range("augmentation.passes", self.passes, 1)
         in_range("augmentation.noise_std", self.noise_std, 0, 1)
         in_range("augmentation.probability", self.probability, 0, 1)

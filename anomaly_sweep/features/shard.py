@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly_sweep.config import AugmentationConf, BackboneConf
 from anomaly_sweep.datasets import Category, FileIndex, contents_digest, manifest_digest
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
-from anomaly_sweep.features.augmentation import excluded, passes_of
+from anomaly_sweep.features.augmentation import describe, passes_of
 from anomaly_sweep.features.backbone.loaded import check_network, network_of
 from anomaly_sweep.features.backbone.weights import weights_identity
 from anomaly_sweep.features.cache.store import FeatureCache
@@ -102,13 +102,7 @@ class Shard:
         if self.center_crop is not None:
             described["center_crop"] = self.center_crop
         if split == "train" and self.augmentation.kind != "none":
-            drawn = {f: getattr(self.augmentation, f) for f in ("kind", "passes", "seed", "keep_original")}
-            if self.augmentation.kind == "noise":
-                drawn["noise_std"] = self.augmentation.noise_std
-            else:
-                drawn["probability"] = self.augmentation.probability
-                drawn["exclude"] = excluded(self.augmentation, self.category.name)
-            described["augmentation"] = drawn
+            described["augmentation"] = describe(self.augmentation, self.category.name)
         if level is not None:
             described |= {"level": level, "node": self.backbone.levels[level]}
         return described

@@ -30,7 +30,7 @@ from anomaly_sweep.features.shard import Shard, ShardFeatures, cache_at, check_n
 
 LEVELS = ["level2", "level3"]
 NOISE = AugmentationConf(name="noise", kind="noise", passes=2, keep_original=True)
-STANDARD = AugmentationConf(name="standard", kind="standard", passes=2)
+STANDARD = AugmentationConf(name="standard", kind="rippel", passes=2)
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def test_key_follows_the_weight_files_content(category: Category, tmp_path: Path
         (NOISE, {"passes": 3}),
         (NOISE, {"keep_original": False}),
         (NOISE, {"noise_std": 0.06}),
-        (NOISE, {"kind": "standard"}),
+        (NOISE, {"kind": "rippel"}),
         (NOISE, {"kind": "none", "passes": 1}),
         (STANDARD, {"probability": 0.4}),
         (STANDARD, {"exclude": {"nut": ["flip"]}}),

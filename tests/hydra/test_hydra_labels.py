@@ -47,9 +47,14 @@ def labels(run: Multirun, *job: str) -> dict[str, str]:
         (["estimator.name=../estimator/mvg"], "estimator", "../estimator/mvg"),
         (["augmentation=noise", "augmentation.passes=8"], "augmentation", "noise[passes=8]"),
         (
-            ["augmentation=standard", "augmentation.exclude.bottle=[flip,blur]"],
+            ["augmentation=standard", "augmentation.exclude.screw=[flip,blur]"],
             "augmentation",
-            "standard[exclude.bottle=flip+blur]",
+            "standard[exclude.screw=flip+blur]",
+        ),
+        (
+            ["augmentation=standard", "augmentation.geometry.wood.rotate=10"],
+            "augmentation",
+            "standard[geometry.wood.rotate=10]",
         ),
         (["layer=level4", "layer.levels=[level3,level4]"], "layer", "level4[levels=level3+level4]"),
         (["pooling=avg", "pooling.kinds=[max]"], "pooling", "avg[kinds=max]"),

@@ -25,7 +25,7 @@ from anomaly_sweep.datasets import (
     read_category,
 )
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
-from anomaly_sweep.features.augmentation import excluded
+from anomaly_sweep.features.augmentation import check as check_augmentation
 from anomaly_sweep.features.backbone.weights import weights_label
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.shard import Shard
@@ -166,7 +166,7 @@ class _Planner:
             self._datasets[dataset] = open_dataset(configuration.dataset)
         if backbone not in self._weights:
             self._weights[backbone] = weights_label(configuration.backbone)
-        excluded(configuration.augmentation, "*")  # a wrong name is told now
+        check_augmentation(configuration.augmentation)  # a wrong name is told now
         levels = levels_of(configuration)
         settings, seeding = settings_fingerprint(configuration), seeding_fingerprint(configuration)
         shard = (
