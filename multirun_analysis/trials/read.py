@@ -81,6 +81,8 @@ def read_store(
                 f"sweep {sweep!r}, the latest of {len(others) + 1} "
                 "(--sweep NAME for another, --sweep all for all of them)"
             )
+        if sweep is not None:
+            notes += _single_runs_left_out(client, ids, max(_launched(run) for run in parents))
     children = [run for run in search(client, ids, names.KIND_CONFIGURATION, sweep) if _belongs(run, sweep)]
     if sweep is not None:
         known = {name for name in map(_sweep_name, parents) if name}
@@ -106,16 +108,38 @@ def read_store(
 
 def search(client: MlflowClient, ids: list[str], kind: str, sweep: str | None = None) -> Iterator[Run]:
     """All active runs of one kind, page by page; of one sweep where its name can stand in a filter."""
-    token = None
     query = f"tags.`{names.TAG_KIND}` = '{kind}'"
     if sweep is not None and "'" not in sweep:
         query += f" and tags.`{names.TAG_SWEEP}` = '{sweep}'"
+    return _pages(client, ids, query)
+
+
+def _pages(client: MlflowClient, ids: list[str], query: str) -> Iterator[Run]:
+    """All active runs that a filter selects."""
+    token = None
     while True:
         page = client.search_runs(ids, filter_string=query, max_results=PAGE_SIZE, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
+
+
+def _single_runs_left_out(client: MlflowClient, ids: list[str], since: int) -> list[str]:
+    """What is said of configurations that were run on their own, where one sweep is read."""
+    query = f"tags.`{names.TAG_KIND}` = '{names.KIND_CONFIGURATION}'"
+    try:
+        found = list(_pages(client, ids, f"{query} and tags.`{names.TAG_PARENT}` IS NULL"))
+    except MlflowException:  # a server whose filters do not know of missing tags
+        found = [run for run in _pages(client, ids, query) if names.TAG_PARENT not in run.data.tags]
+    if not found:
+        return []
+    later = sum(int(run.info.start_time) > since for run in found)
+    said = f", {later} of them later than it," if later else ""
+    return [
+        f"{len(found)} single run{'' if len(found) == 1 else 's'}{said} left out: a sweep is read by itself "
+        "(--sweep all reads single runs too)"
+    ]
 
 
 def _sweep_name(run: Run) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from analysis_stores import CATEGORIES, Store, make_rows
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from anomaly_sweep.tracking import names
@@ -150,6 +152,32 @@ def test_the_latest_sweep_is_the_one_started_last(store: Store) -> None:
     assert set(reading.trials["sweep"]) == {"new"}
     assert any("'new', the latest of 2" in note for note in reading.notes)
     assert set(read_trials(store.uri, sweep="old's")["sweep"]) == {"old's"}
+
+
+def test_single_runs_that_the_latest_sweep_leaves_out_are_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add_sweep(make_rows(SMALL), "new", start=5_000)
+    assert not [note for note in collect(store.uri, latest=True).notes if "single run" in note]
+    alone = make_rows(SMALL)[: len(CATEGORIES)]
+    store.add_configuration(alone, "2026-01-01", start=1_000)
+    said = "1 single run left out: a sweep is read by itself (--sweep all reads single runs too)"
+    assert said in collect(store.uri, latest=True).notes
+    store.add_configuration(alone, "2026-01-02", start=9_000)
+    later = said.replace("1 single run", "2 single runs, 1 of them later than it,")
+    reading = collect(store.uri, latest=True)
+    assert later in reading.notes and set(reading.trials["sweep"]) == {"new"}
+    # a server that does not know the filter is asked for all runs
+    plain = MlflowClient.search_runs
+
+    def old(self: MlflowClient, ids: list[str], filter_string: str = "", **options: Any) -> Any:
+        if "NULL" in filter_string:
+            raise MlflowException("invalid filter")
+        return plain(self, ids, filter_string=filter_string, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", old)
+    assert later in collect(store.uri, latest=True).notes
+    assert not [note for note in collect(store.uri).notes if "single run" in note]
 
 
 def test_experiments_are_kept_apart(store: Store) -> None:
