@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from anomaly_sweep import terminal
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "anomaly_sweep"
 PAPERS = ("ono_mori", "ridge")
+_URI_HELP = "default: MLFLOW_TRACKING_URI where that is set (now: %(default)s)"
 FORMATS = ("text", "md", "latex", "csv", "html")
 
 
@@ -119,11 +121,21 @@ def _parser() -> argparse.ArgumentParser:
     scores.set_defaults(trials=None)
 
     ui = commands.add_parser("ui", help="serve MLflow's UI and open the table of runs")
-    ui.add_argument("--tracking-uri", default=DEFAULT_URI, metavar="URI", help="default: %(default)s")
-    ui.add_argument("--experiment", default=DEFAULT_EXPERIMENT, metavar="NAME", help="default: %(default)s")
+    ui.add_argument("--tracking-uri", default=_default_uri(), metavar="URI", help=_URI_HELP)
+    ui.add_argument(
+        "--experiment",
+        default=os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT,
+        metavar="NAME",
+        help="default: MLFLOW_EXPERIMENT_NAME where that is set (now: %(default)s)",
+    )
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     ui.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser
+
+
+def _default_uri() -> str:
+    """As MLflow and ``anomaly-sweep`` take it."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -139,8 +151,13 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_store(parser: argparse.ArgumentParser, group: argparse._ActionsContainer) -> None:
-    group.add_argument("--tracking-uri", default=DEFAULT_URI, metavar="URI", help="default: %(default)s")
-    parser.add_argument("--experiment", metavar="NAME", help="default: every experiment there")
+    group.add_argument("--tracking-uri", default=_default_uri(), metavar="URI", help=_URI_HELP)
+    parser.add_argument(
+        "--experiment",
+        default=os.environ.get("MLFLOW_EXPERIMENT_NAME") or None,
+        metavar="NAME",
+        help="default: MLFLOW_EXPERIMENT_NAME where that is set, else every experiment there",
+    )
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:

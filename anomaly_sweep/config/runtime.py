@@ -20,11 +20,20 @@ OBJECTIVES = {
 
 @dataclass
 class TrackingConf:
-    """MLflow: where runs go. ``artifacts`` is used when the experiment is created (None: the server's)."""
+    """MLflow: where runs go. An empty value is the default.
+
+    ``artifacts`` is used when the experiment is created. None: where the server puts them; without a server,
+    the folder ``mlartifacts`` beside the database.
+    """
 
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "anomaly_sweep"
-    artifacts: str | None = "mlartifacts"
+    artifacts: str | None = None
+
+    def __post_init__(self) -> None:
+        # As MLflow takes its environment variables: one that is set to nothing is not set.
+        self.uri = self.uri or TrackingConf.uri
+        self.experiment = self.experiment or TrackingConf.experiment
 
 
 @dataclass

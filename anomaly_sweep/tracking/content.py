@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -13,6 +12,7 @@ from typing import Any
 
 from anomaly_sweep import __version__
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.source import revisions
 
 Rows = list[dict[str, Any]]
 
@@ -122,7 +122,7 @@ class ConfigurationRun:
 
 @cache
 def common_tags() -> dict[str, str]:
-    """Tags of every run: versions and, in a checkout, the git revision."""
+    """Tags of every run: versions, and git revisions where there are any."""
     found = []
     for library in _LIBRARIES:
         try:
@@ -130,16 +130,7 @@ def common_tags() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     tags = {names.TAG_VERSION: __version__, names.TAG_VERSIONS: ", ".join(found)}
-    here = Path(__file__).parent
-    try:
-        git = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=False
-        )
-        if git.returncode == 0:
-            tags[names.TAG_GIT] = git.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
-    return tags
+    return tags | revisions(Path(__file__).parent.parent, Path.cwd())
 
 
 def per_class_note(rows: Rows, headline: str) -> str:

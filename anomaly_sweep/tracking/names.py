@@ -56,7 +56,10 @@ TAG_VERSIONS = "anomaly_sweep.versions"  # torch, timm, scikit-learn, ... as "na
 TAG_WARNING = "anomaly_sweep.warning"  # set when the weights are random
 TAG_PARENT = "mlflow.parentRunId"
 TAG_NOTE = "mlflow.note.content"
-TAG_GIT = "mlflow.source.git.commit"
+TAG_GIT = "anomaly_sweep.git_commit"  # of this project, where it runs from its own checkout
+TAG_GIT_DIRTY = "anomaly_sweep.git_dirty"  # "true" if files differ from it
+TAG_SOURCE_GIT = "mlflow.source.git.commit"  # of the folder that was launched in
+TAG_SOURCE_GIT_DIRTY = "mlflow.source.git.dirty"
 
 #: A search's parent run: metrics stepped by finished trials (with several objectives each one's best by
 #: itself), tags of the best trial's number and choices.

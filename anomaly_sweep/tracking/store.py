@@ -7,12 +7,14 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.tracking.artifacts import local_artifacts
 from anomaly_sweep.tracking.sqlite import prepare, sqlite_path
 from anomaly_sweep.tracking.view import VIEW_TAG, saved_view
 
@@ -20,11 +22,19 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _TRIES = 6
-#: MLflow's own tries at a server double their waits; its default of 7 takes minutes, and a sweep waits along.
-_HTTP_RETRIES = "3"
+_ENVIRONMENT = {
+    # Its own tries at a server double their waits; the default of 7 takes minutes, and a sweep waits along.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # Two lines on the terminal for each run that ends, and bars for each file that is read.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_ARTIFACTS = "mlartifacts"
 _URI = re.compile(r"[a-z][a-z0-9+.\-]+:/")
 
 
@@ -44,8 +54,6 @@ def open_client(tracking: TrackingConf) -> tuple[MlflowClient, Experiment]:
     path = sqlite_path(tracking.uri)
     if path is not None:
         prepare(path)
-    if _is_http(tracking.uri):
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _HTTP_RETRIES)
     return retrying(lambda: _connect(tracking), tracking.uri)
 
 
@@ -63,6 +71,7 @@ def _connect(tracking: TrackingConf) -> tuple[MlflowClient, Experiment]:
             f"the experiment {tracking.experiment} of {tracking.uri} is deleted; restore it "
             f"(mlflow experiments restore -x {experiment.experiment_id}) or set tracking.experiment"
         )
+    _warn_of_foreign_folder(tracking, experiment)
     if experiment.tags.get(VIEW_TAG) != saved_view():
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
     return client, experiment
@@ -72,9 +81,7 @@ def _make_experiment(client: MlflowClient, tracking: TrackingConf) -> Experiment
     """A new experiment, or the one that another process has made in this moment."""
     from mlflow.exceptions import MlflowException
 
-    location = tracking.artifacts
-    if location is not None and not _URI.match(location):
-        location = Path(location).absolute().as_uri()
+    location = _location(tracking)
     try:
         made = client.create_experiment(tracking.experiment, artifact_location=location)
     except MlflowException as error:
@@ -83,6 +90,63 @@ def _make_experiment(client: MlflowClient, tracking: TrackingConf) -> Experiment
             raise
         return there
     return client.get_experiment(made)
+
+
+def _location(tracking: TrackingConf) -> str | None:
+    """Where a new experiment's artifacts are to be; None leaves it to the server.
+
+    Raises
+    ------
+    TrackingError
+        For a relative path where there is a server: it would be a folder of whoever comes first.
+    """
+    given, path = tracking.artifacts, sqlite_path(tracking.uri)
+    if given is not None and _URI.match(given):
+        return given
+    if not _is_local(tracking.uri):
+        if given is not None and not Path(given).is_absolute():
+            raise TrackingError(
+                f"tracking.artifacts={given} would be a folder of this machine, which others that use "
+                f"{tracking.uri} have not: leave it to the server (null), or give a URI such as "
+                "s3://bucket/path or the absolute path of a shared folder"
+            )
+        return None if given is None else Path(given).as_uri()
+    beside = Path() if path is None else path.parent
+    return (beside / _ARTIFACTS if given is None else Path(given)).absolute().as_uri()
+
+
+def _is_local(uri: str) -> bool:
+    """Whether MLflow reads and writes the store by itself: a database, without a server."""
+    return "://" in uri and not _is_http(uri) and not uri.startswith("databricks")
+
+
+def _warn_of_foreign_folder(tracking: TrackingConf, experiment: Experiment) -> None:
+    """An experiment of a server whose artifacts were put in a folder of one machine by an earlier client."""
+    folder = local_artifacts(str(experiment.artifact_location))
+    if _is_http(tracking.uri) and folder is not None and (tracking.uri, folder) not in _warned:
+        _warned.add((tracking.uri, folder))
+        log.warning(
+            "the experiment %s of %s keeps its artifacts in %s, a folder of each machine that writes them: "
+            "others will not find them. Another tracking.experiment leaves the place to the server",
+            tracking.experiment,
+            tracking.uri,
+            folder,
+        )
+
+
+_warned: set[tuple[str, Path]] = set()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """MLflow as it is to behave while it is called: what the user has set is left alone."""
+    added = {key: value for key, value in _ENVIRONMENT.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
 
 
 def retrying(action: Callable[[], T], uri: str) -> T:
@@ -99,7 +163,8 @@ def retrying(action: Callable[[], T], uri: str) -> T:
     signs = () if _is_http(uri) else ("locked", "busy", "timed out", "Connection")
     for attempt in range(_TRIES):
         try:
-            return action()
+            with quiet():
+                return action()
         except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
             message = str(error)
             if any(sign in message for sign in signs) and attempt + 1 < _TRIES:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import DETECTION, GROUPS, PREFIXES, STATUS_OK, TRIAL_COLUMNS
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.states import latest_state, tell_apart
+from multirun_analysis.trials.states import latest_state, tell_apart
 
 if TYPE_CHECKING:
     from multirun_analysis.summary.coverage import Origin

@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.store import quiet
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.summary.coverage import Origin
 from multirun_analysis.trials.connection import connect, experiment_ids
@@ -151,6 +152,8 @@ def _origin(run: Run) -> Origin:
     tags = run.data.tags
     version = tags.get(names.TAG_VERSION, "version not recorded")
     parts = [f"anomaly_sweep {version}", tags.get(names.TAG_VERSIONS), tags.get(names.TAG_GIT)]
+    if tags.get(names.TAG_GIT_DIRTY) == "true":
+        parts.append("with changes that are not committed")
     return Origin(str(_sweep_name(run)), str(run.info.run_id), ", ".join(filter(None, parts)))
 
 
@@ -257,14 +260,15 @@ class artifact:  # a context manager, called as a function
         if parts.scheme in ("", "file"):
             return Path(url2pathname(parts.path)) / self._name
         self._folder = tempfile.TemporaryDirectory()
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                run_id=self._run.info.run_id,
-                artifact_path=self._name,
-                dst_path=self._folder.name,
-                tracking_uri=self._uri,
+        with quiet():
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    run_id=self._run.info.run_id,
+                    artifact_path=self._name,
+                    dst_path=self._folder.name,
+                    tracking_uri=self._uri,
+                )
             )
-        )
 
     def __exit__(self, *_: object) -> None:
         if self._folder is not None:

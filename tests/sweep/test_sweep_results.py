@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from anomaly_sweep.errors import CacheError
+from anomaly_sweep.sweep.record import results as results_module
 from anomaly_sweep.sweep.record.results import ResultStore
 from anomaly_sweep.tasks.detection.run import TrialResult
 
@@ -90,3 +91,14 @@ def test_a_store_of_an_earlier_version_has_no_scores(tmp_path: Path) -> None:
         db.execute("DROP TABLE per_image")
     store = ResultStore(path)
     assert store.get(["a"])["a"].ok and store.scores(["a"]) == {}
+
+
+def test_results_are_looked_up_by_key(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results.sqlite")
+    store.put([result(f"{i}") for i in range(3000)])
+    with sqlite3.connect(store.path) as db:
+        for table in ("results", "per_image"):
+            query = f"EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE fingerprint IN {results_module._LISTED}"
+            plan = " ".join(row[3] for row in db.execute(query, ("[]",)))
+            assert f"SEARCH {table}" in plan and f"SCAN {table}" not in plan
+    assert set(store.get(str(i) for i in range(2500))) == {str(i) for i in range(2500)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,8 @@ RESULTS = "results.sqlite"
 _COLUMNS = [field.name for field in fields(TrialResult) if field.name not in PER_IMAGE]
 _VALUES = attrgetter(*_COLUMNS)
 _BUSY_SECONDS = 60.0
-_AT_ONCE = 500  # parameters of one statement
+#: The elements of one parameter: looked up by key, however many they are.
+_LISTED = "(SELECT value FROM json_each(?))"
 
 
 class ResultStore:
@@ -55,24 +57,21 @@ class ResultStore:
 
     def get(self, fingerprints: Iterable[str]) -> dict[str, TrialResult]:
         """Those results that are there, failed ones too, without what they hold for each image."""
-        wanted = set(fingerprints)
+        wanted = json.dumps(sorted(set(fingerprints)))
         with self._open() as db:
-            rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM results").fetchall()
-        return {row[0]: TrialResult(*row) for row in rows if row[0] in wanted}
+            rows = db.execute(
+                f"SELECT {', '.join(_COLUMNS)} FROM results WHERE fingerprint IN {_LISTED}", (wanted,)
+            ).fetchall()
+        return {row[0]: TrialResult(*row) for row in rows}
 
     def scores(self, fingerprints: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
         """The scores and labels of those results that have them (see :class:`TrialResult`)."""
-        wanted = sorted(set(fingerprints))
-        found: dict[str, tuple[bytes, bytes]] = {}
+        wanted = json.dumps(sorted(set(fingerprints)))
         with self._open() as db:
-            for start in range(0, len(wanted), _AT_ONCE):
-                some = wanted[start : start + _AT_ONCE]
-                marks = ", ".join("?" * len(some))
-                rows = db.execute(
-                    f"SELECT fingerprint, scores, labels FROM per_image WHERE fingerprint IN ({marks})", some
-                )
-                found |= {print_: (scores, labels) for print_, scores, labels in rows}
-        return found
+            rows = db.execute(
+                f"SELECT fingerprint, scores, labels FROM per_image WHERE fingerprint IN {_LISTED}", (wanted,)
+            ).fetchall()
+        return {print_: (scores, labels) for print_, scores, labels in rows}
 
     def put(self, results: Sequence[TrialResult]) -> None:
         """Keep results, replacing earlier ones of the same fingerprints; all of them or none."""
