@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from multirun_analysis.papers.ridge.measured import about_defaults
 from multirun_analysis.papers.verdicts import ALPHA, MIN_CATEGORIES, Claim
 from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table
 from multirun_analysis.summary.localizers import LocalizationStudy
@@ -54,7 +55,7 @@ def ridge_claims_table(made: Sequence[Claim], study: LocalizationStudy) -> Table
         corner="statement",
         columns=CORNER,
         blocks=(_block(made, study),),
-        notes=(*_details(made), *study.provenance()),
+        notes=(*_details(made), *about_defaults(study), *study.provenance()),
         warnings=study.warnings(),
     )
 

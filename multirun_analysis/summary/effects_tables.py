@@ -16,7 +16,7 @@ SHOWN_PAIRS = 12
 SHARED_TIME = (
     "Time is that of scoring one image from its features, without the network's pass, as the sweep recorded "
     "it: trials computed together have equal shares of the time they took together, so that all reductions "
-    "of one layer and estimator cost the same. It is not what a configuration takes alone."
+    "of one layer and estimator cost the same. A launcher of one configuration a job measures it alone."
 )
 
 

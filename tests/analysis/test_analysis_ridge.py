@@ -263,6 +263,20 @@ def test_devices_are_named_and_mixed_ones_warned_of() -> None:
     assert "Measured on: device not recorded." in made(make_localization(device=None), "ridge_times").notes
 
 
+def test_defaults_chosen_by_test_images_are_told_where_their_values_stand() -> None:
+    said = "Ridge's defaults were read off the test images of bottle and transistor"
+    for name in BUILDERS:
+        notes = made(make_localization(LABELS, PAPER_CATEGORIES), name).notes
+        assert sum(note.startswith(said) for note in notes) == 1, name
+    for frame in (
+        make_localization(LABELS, ("cable", "screw")),
+        make_localization(("padim", "patchcore"), PAPER_CATEGORIES),
+        make_localization(LABELS, PAPER_CATEGORIES, dataset="mine"),
+    ):
+        notes = made(frame, "ridge_table1").notes
+        assert not any("defaults were read off" in note for note in notes)
+
+
 def test_variants_of_the_metrics_are_not_compared() -> None:
     table = made(make_localization(task="localization[average=image,sigma=2.0]"), "ridge_table1")
     assert table.columns[:2] == ("ROCAUC %", "PRO [variant] %")
