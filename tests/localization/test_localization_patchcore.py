@@ -30,6 +30,8 @@ Shapes = dict[str, tuple[int, int, int]]
 
 SHAPES: Shapes = {"level3": (6, 8, 6), "level4": (10, 4, 3)}
 WIDE: Shapes = {"level3": (512, 32, 32), "level4": (1024, 16, 16)}
+#: float32's unit roundoff.
+UNIT = 2.0**-24
 CONF = Path(__file__).parents[2] / "conf" / "localizer"
 
 
@@ -162,8 +164,40 @@ def test_scores_are_nearest_distances(
     scored = model.score(test)
     assert scored.grid.dtype == torch.float32
     assert scored.image is None
-    power = 2 if variant == "official" else 1
-    np.testing.assert_allclose(scored.grid.numpy(), expected**power, rtol=1e-4)
+    found = scored.grid.numpy().astype(float) ** (1 if variant == "official" else 2)
+    # Components of both vectors: 9 numbers up to 4 averaged, 4 of those joined, the mean taken off.
+    apart = 2 * (9 + 4 + 3) * UNIT * 4 * np.sqrt(bank.shape[2])
+    assert (found >= (expected - apart).clip(0) ** 2 * (1 - 1e-6)).all()
+    norms = [np.linalg.norm(rows - bank.mean((0, 1)), axis=2) for rows in (bank, queries)]
+    excess = 2 * (2 * bank.shape[2] + 16) * UNIT * (norms[0].max() + norms[1].max()) ** 2
+    assert (found <= (expected + apart) ** 2 * (1 + 1e-6) + excess).all()
+    # Only between vectors about equally far can the wrong one be taken.
+    assert (found <= (expected + apart) ** 2 * (1 + 1e-6)).mean() > 0.9
+
+
+@pytest.mark.parametrize("block", [3, 1 << 19])
+@pytest.mark.parametrize("offset", [0, 1, 30, 1000])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_the_error_of_a_search_is_bounded_by_the_norms(
+    offset: float, block: int, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors near each other and far from 0: the plain expansion loses every digit at the largest offset."""
+    monkeypatch.setattr(patch_search, "_CPU_BLOCK", block)
+    shapes: Shapes = {"level3": (6, 8, 6), "level4": (10, *((4, 3) if coarse else (8, 6)))}
+    patches = Patches(shapes, list(shapes), "paper", 1)
+    made = torch.Generator().manual_seed(0)
+    vectors = torch.rand(300, 16, generator=made) + offset
+    parts = [torch.rand(c, h, w, generator=made) + offset for c, h, w in shapes.values()]
+    squares, indices, joined = patch_search.Bank(patches, vectors).search(parts)
+    queries, bank = joined.T.double().numpy(), vectors.double().numpy()
+    every = ((queries[:, None] - bank[None]) ** 2).sum(2)
+    # Right of the vector that was taken: a rounded difference, square and sum.
+    own = every[np.arange(48), indices.numpy()]
+    np.testing.assert_allclose(squares.numpy(), own, rtol=(16 + 4) * UNIT)
+    r = np.linalg.norm(bank, axis=1).max() + np.linalg.norm(queries, axis=1).max()
+    assert (own - every.min(1) <= 2 * (2 * 16 + 16) * UNIT * r**2).all()
+    if offset <= 1:
+        assert (indices.numpy() == every.argmin(1)).mean() > 0.9
 
 
 @pytest.mark.parametrize("block", [7 * 48, 1 << 19])

@@ -189,11 +189,11 @@ class PatchCore:
         grids, images = [], []
         for image in range(len(maps[self._levels[0]])):
             parts = centered(self._bank.patches.of(maps, image), self._means)
-            squares, blocks, joined = self._bank.search(parts)
+            squares, indices, joined = self._bank.search(parts)
             grid = squares if self._variant == OFFICIAL else squares.sqrt()
             grids.append(grid)
             if self._neighbors is not None:
-                images.append(grid.max() * self._weight(self._bank, joined, grid, blocks, self._neighbors))
+                images.append(grid.max() * self._weight(self._bank, joined, grid, indices, self._neighbors))
         scores = torch.stack(grids).view(-1, *self._bank.patches.grid)
         if not scores.isfinite().all():
             raise EstimatorError(
@@ -202,11 +202,11 @@ class PatchCore:
         return Scored(scores, torch.stack(images) if self._neighbors is not None else None)
 
     @staticmethod
-    def _weight(bank: Bank, joined: Tensor, grid: Tensor, blocks: Tensor, count: int) -> Tensor:
+    def _weight(bank: Bank, joined: Tensor, grid: Tensor, indices: Tensor, count: int) -> Tensor:
         """1 - softmax of the distance to the nearest vector among those to its neighbours in the bank."""
         place = grid.argmax(0, keepdim=True)
         own = joined[:, place].T
-        around = bank.neighbors(bank.nearest(own, blocks[place])[0], count)
+        around = bank.neighbors(indices[place][0], count)
         return 1 - (own - bank.vectors[around]).square().sum(1).sqrt().softmax(0)[0]
 
     def _patches_of(self, shapes: Shapes) -> Patches:
