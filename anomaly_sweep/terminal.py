@@ -48,14 +48,14 @@ def visible(text: str, *, lines: bool = False) -> str:
     Parameters
     ----------
     lines : bool
-        Leave line ends as they are.
+        Leave line ends and tabs as they are.
     """
     if text.isprintable():
         return text
     return "".join(
         character.encode("unicode_escape").decode()
         if (unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _BIDI)
-        and not (lines and character == "\n")
+        and not (lines and character in "\n\t")
         else character
         for character in text
     )
@@ -248,7 +248,7 @@ class _Live:
     def above(self, stream: TextIO, text: str) -> int:
         """Write to a terminal, above the line."""
         with self._lock:
-            if not self._partial:
+            if self._lines and not self._partial:
                 self._erase()
             written = stream.write(text)
             stream.flush()

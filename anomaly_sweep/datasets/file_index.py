@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from anomaly_sweep.datasets.records import ImageRecord
 from anomaly_sweep.errors import DatasetError
+from anomaly_sweep.terminal import counted
 
 T = TypeVar("T")
 
@@ -250,7 +251,7 @@ def hash_file(path: Path) -> str:
 def _hash_files(paths: Sequence[Path]) -> list[str]:
     # Hashing and reading release the interpreter lock.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(hash_file, paths))
+        return list(counted(pool.map(hash_file, paths), "reading files", len(paths)))
 
 
 def _insert(database: sqlite3.Connection, rows: Sequence[tuple[str | int, ...]]) -> None:

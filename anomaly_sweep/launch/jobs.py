@@ -18,6 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from anomaly_sweep import logs, terminal
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, parse
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.launch import grids, session
@@ -62,17 +63,20 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...]:
     SweepFailedError
         If a trial failed (after everything has been recorded), or nothing could be done.
     """
-    from anomaly_sweep.launch.show import show_outcome
-    from anomaly_sweep.sweep.record.recording import Parent
-    from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
-
     hydra = HydraConfig.get()
+    with terminal.busy("loading"):
+        from anomaly_sweep.launch.show import show_outcome
+        from anomaly_sweep.sweep.record.recording import Parent
+        from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
+    logs.calm()
     try:
         configuration, tracking, runtime = parse(cfg)
         if runtime.plan_only:
-            print(describe_configurations([configuration], runtime))
+            terminal.say(describe_configurations([configuration], runtime))
             return float("nan")
         parent = None
+        if hydra.mode == RunMode.RUN:
+            logs.log_start()
         if hydra.mode == RunMode.MULTIRUN:
             parent = session.current(Path(hydra.sweep.dir))
         (outcome,) = run_configurations(
@@ -92,7 +96,8 @@ def launch_grid(
 
     Under a sweeper that starts no parent run (Hydra's own), each call is a sweep of its own.
     """
-    from anomaly_sweep.sweep.run.configurations import run_configurations
+    with terminal.busy("loading"):
+        from anomaly_sweep.sweep.run.configurations import run_configurations
 
     folder = Path(str(config.hydra.sweep.dir))
     try:
@@ -193,11 +198,15 @@ def open_sweep(
     configurations : sequence of Configuration
         Those of the jobs, or some with every data set among them.
     """
-    sweep = OpenSweep(session.start(config, jobs, configurations))
+    with terminal.busy("opening the tracking store"):
+        sweep = OpenSweep(session.start(config, jobs, configurations))
+    logs.log_into(Path(str(config.hydra.sweep.dir)), config)
+    logs.log_start()
     try:
         yield sweep
     finally:
-        session.finish(config, sweep.parent, failed=sweep.failed)
+        with terminal.busy("recording the tables"):
+            session.finish(config, sweep.parent, failed=sweep.failed)
 
 
 def sweep_grid(
@@ -220,9 +229,10 @@ def sweep_grid(
     try:
         jobs = grids.expand(grids_, params, arguments, OverridesParser.create(config_loader=loader))
         # Composed before anything starts, so that a wrong value leaves nothing behind.
-        nodes = composer_of(config, launcher, loader).jobs(jobs)
+        with terminal.busy(f"composing {len(jobs)} configurations"):
+            nodes = composer_of(config, launcher, loader).jobs(jobs)
         if config.runtime.plan_only:
-            print(describe_sweep(nodes))
+            terminal.say(describe_sweep(nodes))
             return []
         check_all(nodes)
         if hasattr(launcher, "composer"):
@@ -232,6 +242,7 @@ def sweep_grid(
             step = max_batch_size or len(jobs)
             for start in range(0, len(jobs), step):
                 returns.append(launcher.launch(jobs[start : start + step], initial_job_idx=start))
+                logs.log_into(Path(str(config.hydra.sweep.dir)), config)  # Hydra's launchers log elsewhere
                 sweep.add(returns[-1])
             sweep.failed = bool(sweep.bad)
     except AnomalySweepError as error:

@@ -59,7 +59,7 @@ def outcome(category: str, label: str, *, localization: bool = False, failed: bo
         row |= {"pixel_auroc": 0.91234, "aupro": 0.81234, "map_seconds": 1.0, "backbone_seconds": 12.3456}
 
     labels = {"backbone": label, "estimator": label}
-    configuration: Any = SimpleNamespace(dataset=SimpleNamespace(name=label), labels=labels)
+    configuration: Any = SimpleNamespace(dataset_label=label, labels=labels)
     return Outcome(configuration, [row, dict(row, category="bolt")], "run[1]")
 
 

@@ -1,168 +1,362 @@
-"""A plan in words and figures, before anything is computed."""
+"""What planned work will cost: one forecast, for the plan in words and for the time left of a running sweep.
+
+Costs are operations counted from sizes (images, dimensions, places), turned into seconds by the rates of one
+core of an ordinary CPU, or of a GPU. They are rough; what a sweep measures of its own work corrects them
+while it runs, kind by kind (see :mod:`anomaly_sweep.sweep.run.progress`).
+"""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
-from anomaly_sweep.config import RANDOM, BackboneConf, RuntimeConf
+from anomaly_sweep.config import RANDOM, BackboneConf, PcaModeConf, RuntimeConf
 from anomaly_sweep.estimators.create import build
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.shard import cache_at
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.plan.planner import Plan, ShardWork
-from anomaly_sweep.sweep.run.executor import PROCESS_BYTES, on_cuda, worker_count
-from anomaly_sweep.tasks.base import LocalizationTrial, Trial, reason_of
+from anomaly_sweep.sweep.plan.planner import ShardWork
+from anomaly_sweep.tasks.base import LocalizationTrial, Trial
+from anomaly_sweep.tasks.detection.shared_spectrum import is_shared
 
-# Rates of one core of an ordinary CPU; a GPU is faster by one or two orders of magnitude. They make a rough
-# forecast, nothing else.
+# Operations a second.
 _CORE_FLOPS = 50e9
 _GPU_FLOPS = 10e12
+#: Decoding and resizing an image, seconds a byte of its file.
+_DECODE_SECONDS = 3e-8
+#: What starting the operations of one trial takes, beside the operations.
 _CLOSED_FORM_SECONDS = 5e-4
-_FLOW_STEP_SECONDS = 3e-4
+_OTHER_SECONDS = 5e-2
+_FLOW_STEP_SECONDS = 1e-4
+#: Ranking one test image's pixels, drawing and writing: seconds a pixel.
+_PIXEL_SECONDS = 5e-7
+#: Adam's work on a parameter, as rows of a step.
+_ADAM_ROWS = 64
+
+IMAGES, CLOSED_FORM, FLOW, OTHER, LOCALIZER = "images", "closed form", "flows", "other", "localizers"
+KINDS = (IMAGES, CLOSED_FORM, FLOW, OTHER, LOCALIZER)
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What one image costs in a network, and what it gives, level by level.
+
+    Attributes
+    ----------
+    flops : mapping of str to float
+        Floating point operations of a forward pass that ends after a level.
+    shapes : mapping of str to (int, int, int)
+        Channels, height and width of a level's maps.
+    unusable : mapping of str to str
+        Levels that cannot be had of such an image -> why.
+    parameter_bytes, map_bytes : float
+        Of all parameters; of the largest map.
+    """
+
+    flops: Mapping[str, float]
+    shapes: Mapping[str, tuple[int, int, int]]
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    parameter_bytes: float = 0.0
+    map_bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShardForecast:
+    """One shard's work.
+
+    Attributes
+    ----------
+    images : int
+        Passes of an image through the network that are left.
+    image_kind : str
+        Whose measured time tells of theirs.
+    image_seconds : float
+        Of one of them.
+    trials : mapping
+        Fingerprint -> (kind, seconds).
+    """
+
+    images: int
+    image_kind: str
+    image_seconds: float
+    trials: Mapping[str, tuple[str, float]]
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of all of it, in one process."""
+        return self.images * self.image_seconds + math.fsum(s for _, s in self.trials.values())
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one forward pass costs: floating point operations per image, and bytes a process holds."""
+    """All work: shards by :func:`key_of`, over so many processes."""
 
-    flops: float
-    parameter_bytes: float
-    map_bytes: float  # of the largest map, per image
-    unusable: dict[str, str] = field(default_factory=dict)  # levels that cannot be had -> why
+    shards: Mapping[str, ShardForecast]
+    workers: int = 1
+    memory_bytes: float = 0.0
+    networks: Mapping[str, NetworkCost] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """From beginning to end."""
+        return elapsed([shard.seconds for shard in self.shards.values()], self.workers)
+
+    @property
+    def images(self) -> int:
+        """Passes of an image through a network."""
+        return sum(shard.images for shard in self.shards.values())
+
+    def by_kind(self) -> dict[str, float]:
+        """Seconds in one process, by kind."""
+        seconds = dict.fromkeys(KINDS, 0.0)
+        for shard in self.shards.values():
+            seconds[IMAGES] += shard.images * shard.image_seconds
+            for kind, one in shard.trials.values():
+                seconds[kind] += one
+        return {kind: value for kind, value in seconds.items() if value}
 
 
-def describe(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> str:
-    """What a plan would compute, what is there already, and roughly what it costs.
+def elapsed(seconds: Iterable[float], workers: int) -> float:
+    """How long pieces of work take over processes: none is split, so the longest is a bound."""
+    pieces = list(seconds)
+    return max(math.fsum(pieces) / max(1, workers), max(pieces, default=0.0))
+
+
+def key_of(work: ShardWork) -> str:
+    """A shard's name in a forecast."""
+    return next(iter(work.trials))
+
+
+def make_forecast(
+    works: Sequence[ShardWork],
+    runtime: RuntimeConf,
+    cache: FeatureCache,
+    *,
+    workers: int,
+    on_gpu: bool,
+    process_bytes: float = 0.0,
+) -> Forecast:
+    """The forecast of planned work.
 
     Parameters
     ----------
     works : sequence of ShardWork
         What is left to do.
+    workers : int
+        Processes.
+    on_gpu : bool
+        Whether features are made and flows trained on a GPU.
+    process_bytes : float
+        What a process holds before it does anything.
     """
-    cache = cache_at(runtime.cache_dir)
-    forecasts, failed = _forecasts(works, cache)
-    reasons = [result.reason for result in plan.failed.values()] + list(failed.values())
-    planned = len(plan.fingerprints)
-    known = planned - len(plan.failed) - sum(len(work.trials) for work in works)
-    works = [work.only(set(work.trials) - failed.keys()) for work in works]
-    works = [work for work in works if work.trials]
-    trials = [(work, trial) for work in works for trial in work.trials.values()]
-    vectors = [(work, trial) for work, trial in trials if isinstance(trial, Trial)]
-    places = [(work, trial) for work, trial in trials if isinstance(trial, LocalizationTrial)]
-    spectra = {(id(work), trial.levels, trial.pools) for work, trial in vectors}
-    flows = [(work, trial) for work, trial in vectors if trial.is_flow]
-    lines = [
-        f"configurations      {len(plan.configurations)}",
-        f"trials              {planned} distinct of "
-        f"{sum(len(cell) for cell in plan.cells)} (configuration x category)",
-        f"  known             {known}",
-        f"  impossible        {len(plan.failed) + len(failed)}",
-        f"  to compute        {len(trials)}, {len(flows)} of them flows, {len(places)} localizers",
-        f"shards              {len(works)} to work through of {len(plan.works)}",
-        f"spectra             {len(spectra)}",
-    ]
-    seconds = _CLOSED_FORM_SECONDS * (len(vectors) - len(flows))
-    seconds += sum(_flow_seconds(trial, work) for work, trial in flows)
-    workers = min(worker_count(runtime), max(1, len(works)))
-    on_gpu = on_cuda(runtime)
-    memory = PROCESS_BYTES
-    for key, same in _by_network(works).items():
-        missing = [work for work in same if work.needs_network(cache)]
-        shard = same[0].shard
-        images = sum(work.shard.n_train + len(work.shard.category.test) for work in missing)
-        line = (
-            f"features            {shard.backbone.name} at {shard.side} px: {len(same) - len(missing)} shards"
-        )
-        line += " cached"
-        if missing:
-            cost = forecasts[key]
-            seconds += images * cost.flops / (_GPU_FLOPS if on_gpu else _CORE_FLOPS)
-            memory = max(
-                memory, PROCESS_BYTES + cost.parameter_bytes + 4 * runtime.batch_size * cost.map_bytes
-            )
-            line += f", {len(missing)} to make ({images} images, {cost.flops / 1e9:.1f} GFLOP each)"
-        lines.append(line)
-    minutes = seconds / workers / 60
-    lines += [
-        f"expected time       about {minutes:.0f} min on {workers} processes"
-        if minutes >= 1
-        else f"expected time       about {seconds / workers:.0f} s on {workers} processes",
-        f"expected memory     about {workers * memory / 1e9:.1f} GB",
-    ]
-    lines += [f"! {reason}" for reason in dict.fromkeys(reasons)]
-    return "\n".join(lines)
+    networks: dict[str, NetworkCost] = {}
+    shards = {}
+    memory = process_bytes
+    rate = _GPU_FLOPS if on_gpu else _CORE_FLOPS
+    for work in works:
+        key = network_key(work)
+        if key not in networks:
+            networks[key] = _cost_of(work)
+        shards[key_of(work)] = shard_forecast(work, networks[key], cache, rate=rate)
+        if shards[key_of(work)].images:
+            cost = networks[key]
+            held = cost.parameter_bytes + 4 * runtime.batch_size * cost.map_bytes
+            memory = max(memory, process_bytes + held)
+    return Forecast(shards, workers, workers * memory, networks)
 
 
-def _forecasts(works: Sequence[ShardWork], cache: FeatureCache) -> tuple[dict[str, Forecast], dict[str, str]]:
-    """The forecast of each network that is needed, and why trials are impossible with it, by fingerprint."""
-    forecasts: dict[str, Forecast] = {}
-    failed: dict[str, str] = {}
-    for key, same in _by_network(works).items():
-        missing = [work for work in same if work.needs_network(cache)]
-        if not missing:
-            continue
-        shard = same[0].shard
-        levels = list(dict.fromkeys(level for work in missing for level in work.levels()))
+def network_key(work: ShardWork) -> str:
+    """What shards with one cost an image have in common."""
+    return fingerprint(work.shard.backbone, work.shard.side)
+
+
+def shard_forecast(
+    work: ShardWork, network: NetworkCost, cache: FeatureCache, *, rate: float = _CORE_FLOPS
+) -> ShardForecast:
+    """The forecast of one shard.
+
+    Parameters
+    ----------
+    network : NetworkCost
+        Of its network at its input size.
+    rate : float
+        Floating point operations a second.
+    """
+    shard = work.shard
+    n_train, n_test = shard.n_train, len(shard.category.test)
+    name = f"{IMAGES} {shard.backbone.name} {shard.side}"
+    decode = _DECODE_SECONDS * _file_bytes(work)
+    if work.localizations:
+        each = decode + _flops(network, work.levels()) / rate
+        trials = {
+            trial.fingerprint: (LOCALIZER, _localizer_seconds(trial, network, work, rate))
+            for trial in work.localizations
+        }
+        return ShardForecast(n_train + n_test, f"{name} maps", each, trials)
+    missing = shard.missing(cache, work.levels())
+    each = decode + _flops(network, missing) / rate
+    return ShardForecast(
+        n_train + n_test if missing else 0, name, each, _trials(work, network, n_train, n_test, rate)
+    )
+
+
+def _trials(
+    work: ShardWork, network: NetworkCost, n_train: int, n_test: int, rate: float
+) -> dict[str, tuple[str, float]]:
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Trial]] = defaultdict(list)
+    for trial in work.trials.values():
+        if isinstance(trial, Trial):
+            groups[trial.levels, trial.pools].append(trial)
+    costs: dict[str, Callable[[int, int], float]] = {}
+    found = {}
+    for (levels, pools), trials in groups.items():
+        d = len(pools) * sum(network.shapes[level][0] for level in levels if level in network.shapes)
+        # One decomposition for all of them, then distances between the images in every direction.
+        spectrum = 20.0 * n_train * d * min(n_train, d) / rate
+        closed = _CLOSED_FORM_SECONDS + (spectrum + 2.0 * n_test * n_train * d / rate) / len(trials)
+        for trial in trials:
+            if trial.is_flow:
+                estimator = fingerprint(trial.estimator)
+                if estimator not in costs:
+                    costs[estimator] = _flow_cost(trial.estimator, rate)
+                kept = kept_components(trial.pca_mode, n_train, d)
+                found[trial.fingerprint] = (FLOW, costs[estimator](n_train, kept))
+            elif is_shared(trial):
+                found[trial.fingerprint] = (CLOSED_FORM, closed)
+            else:
+                found[trial.fingerprint] = (OTHER, closed + _OTHER_SECONDS)
+    return found
+
+
+def kept_components(pca: PcaModeConf, n: int, d: int) -> int:
+    """About how many components of n training vectors of d dimensions a reduction keeps; at least one."""
+    if pca.mode == "none":
+        return max(1, d)
+    rank = max(1, min(d, n - 1))
+    whole = d if pca.basis == "dims" else rank
+    share = pca.rate if pca.basis != "variance" else pca.rate / (2 if pca.mode == "pca" else 1)
+    return max(1, min(rank, round(share * whole)))
+
+
+def flow_seconds(settings: Any, n: int, d: int, *, rate: float = _CORE_FLOPS) -> float:
+    """Seconds of training a flow (``FlowSettings``) on n vectors of d dimensions, in a stack with others."""
+    width = settings.width(d)
+    layers = d / 2 * width + (settings.hidden_layers - 1) * width**2 + width * d
+    parameters = settings.blocks * (2 if settings.coupling == "glow" else 1) * layers
+    # Forward and twice that backward, two operations a parameter and row.
+    step = 6 * parameters * (settings.rows(n) + _ADAM_ROWS) / rate
+    return float(settings.steps * (_FLOW_STEP_SECONDS + step))
+
+
+def _flow_cost(estimator: Mapping[str, Any], rate: float) -> Callable[[int, int], float]:
+    settings = build(estimator, seed=0).settings  # type: ignore[attr-defined]
+    # Stacks of small products reach a small part of what a GPU can do.
+    rate = min(rate, 20 * _CORE_FLOPS)
+    return lambda n, d: flow_seconds(settings, n, d, rate=rate)
+
+
+def _localizer_seconds(trial: LocalizationTrial, network: NetworkCost, work: ShardWork, rate: float) -> float:
+    """Fitting, scoring and measuring a localizer of any kind, by what its kind computes at each place."""
+    shard = work.shard
+    n_train, n_test = shard.n_train, len(shard.category.test)
+    shapes = [network.shapes[level] for level in trial.levels if level in network.shapes]
+    if not shapes:
+        return 1.0
+    places = max(height * width for _, height, width in shapes)
+    coarse = min(height * width for _, height, width in shapes)
+    d = sum(channels for channels, _, _ in shapes)
+    target = str(trial.localizer.get("_target_", "")).rpartition(".")[2]
+    if target == "PatchCore":
+        patches = n_train * places
+        bank = max(1.0, float(trial.localizer.get("coreset", 0.01)) * patches)
+        projected = trial.localizer.get("projection") or d
+        operations = 2.0 * bank * patches * projected + 2.0 * n_test * places * bank * d
+    elif target == "Padim":
+        channels = trial.localizer.get("channels", 550)
+        own = min(d, channels if isinstance(channels, int) else 550)
+        operations = 2.0 * places * own**2 * (n_train + n_test) + places * own**3 / 3
+    else:  # a regression between two levels, or what is like it
+        operations = 2.0 * coarse * d**2 * (n_train + n_test) + d**3
+    return operations / rate + _PIXEL_SECONDS * n_test * shard.side**2
+
+
+def _flops(network: NetworkCost, levels: Sequence[str]) -> float:
+    return max((network.flops.get(level, 0.0) for level in levels), default=0.0)
+
+
+def _file_bytes(work: ShardWork) -> int:
+    """Of one image; its files are of one kind."""
+    category = work.shard.category
+    for record in (*category.train[:1], *category.test[:1]):
         try:
-            forecasts[key] = forecast(shard.backbone, shard.side, levels)
-            unusable = forecasts[key].unusable
-        except Exception as error:  # whatever making a network raises: its trials' failure
-            unusable = dict.fromkeys(levels, reason_of(error, f"backbone {shard.backbone.name}"))
-        for work in missing:
-            for print_, trial in work.trials.items():
-                for level in trial.levels:
-                    if level in unusable:
-                        failed[print_] = unusable[level]
-    return forecasts, failed
+            return record.path.stat().st_size
+        except OSError:  # told when it is read
+            continue
+    return 0
 
 
-def forecast(backbone: BackboneConf, side: int, levels: Sequence[str]) -> Forecast:
-    """Cost of one image through a backbone as far as some levels, counted without computing it.
+_NOMINAL_FLOPS, _NOMINAL_SHAPE = 2e9, (256, 14, 14)
+_counted: dict[str, NetworkCost] = {}
+
+
+def network_cost(backbone: BackboneConf, side: int) -> NetworkCost:
+    """Count a network's operations on one square image, without computing anything.
 
     Raises
     ------
     ConfigError
         If there is no such network.
     """
+    key = fingerprint(backbone, side)
+    if key not in _counted:
+        _counted[key] = _count(backbone, side)
+    return _counted[key]
+
+
+def _cost_of(work: ShardWork) -> NetworkCost:
+    """A nominal cost where the network cannot be counted: whoever makes it tells what is wrong with it."""
+    backbone = work.shard.backbone
+    try:
+        return network_cost(backbone, work.shard.side)
+    except Exception:
+        levels = backbone.levels
+        return NetworkCost(dict.fromkeys(levels, _NOMINAL_FLOPS), dict.fromkeys(levels, _NOMINAL_SHAPE))
+
+
+def _count(backbone: BackboneConf, side: int) -> NetworkCost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from anomaly_sweep.features.backbone.create import create
     from anomaly_sweep.features.levels import check_nodes, look, read_levels
 
+    flops: dict[str, float] = {}
     meta = torch.device("meta")
+    largest = 0
     with meta, torch.inference_mode():
         model, _ = create(replace(backbone, weights=RANDOM))
         model.eval()
         check_nodes(model, backbone)
-        looked = look(model, backbone, levels, side, meta)
+        looked = look(model, backbone, list(backbone.levels), side, meta)
+        shapes = {level: found for level, found in looked.items() if not isinstance(found, str)}
         unusable = {level: found for level, found in looked.items() if isinstance(found, str)}
-        largest = [0]
 
         def seen(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+            nonlocal largest
             if isinstance(output, torch.Tensor):
-                largest[0] = max(largest[0], output.numel())
+                largest = max(largest, output.numel())
 
         for module in model.modules():
             module.register_forward_hook(seen)
         with FlopCounterMode(display=False) as counter:
-            usable = [level for level in levels if level not in unusable]
-            if usable:
-                image = torch.empty(1, 3, side, side)
-                read_levels(model, backbone, image, usable, lambda _level, _maps: None)
+
+            def visit(level: str, _maps: torch.Tensor) -> None:
+                flops[level] = float(counter.get_total_flops())
+
+            if shapes:
+                read_levels(model, backbone, torch.empty(1, 3, side, side), list(shapes), visit)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Forecast(float(counter.get_total_flops()), 4.0 * parameters, 4.0 * largest[0], unusable)
-
-
-def _flow_seconds(trial: Trial, work: ShardWork) -> float:
-    settings = build(trial.estimator, seed=0).settings  # type: ignore[attr-defined]
-    return float(settings.steps) * _FLOW_STEP_SECONDS * max(1.0, work.shard.n_train / 100)
-
-
-def _by_network(works: Sequence[ShardWork]) -> dict[str, list[ShardWork]]:
-    groups: dict[str, list[ShardWork]] = defaultdict(list)
-    for work in works:
-        groups[fingerprint(work.shard.backbone, work.shard.side)].append(work)
-    return groups
+    return NetworkCost(flops, shapes, unusable, 4.0 * parameters, 4.0 * largest)

@@ -7,18 +7,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from anomaly_sweep import terminal
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.shard import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.logs import FILE_ONLY, log_failures
 from anomaly_sweep.sweep.folders import cache_folder
 from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings, check_told_apart
+from anomaly_sweep.sweep.plan.describe import describe, describe_work, forecast_of
 from anomaly_sweep.sweep.plan.planner import Plan, ShardWork, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
 from anomaly_sweep.sweep.record.scores import record_scores
-from anomaly_sweep.sweep.run.executor import execute
+from anomaly_sweep.sweep.run.executor import execute, processes
 from anomaly_sweep.sweep.run.progress import Progress
 from anomaly_sweep.tasks.base import LocalizationTrial, TrialResult, reason_of
 from anomaly_sweep.tasks.localization.outputs import are_there
@@ -55,22 +58,32 @@ def run_configurations(
     )
     known |= _check_networks(works, runtime, everything=len(known) == len(plan.failed))
     works = _to_do(plan, known)
-    recording = Recording(plan, Recorder(tracking), parent, known, cache_folder(runtime))
-    recording.record_complete()
-    with Progress(sum(len(work.trials) for work in works)) as progress:
-        for outcome in execute(works, runtime, progress.tick):
+    with terminal.busy("opening the tracking store"):
+        recording = Recording(plan, Recorder(tracking), parent, known, cache_folder(runtime))
+    with terminal.busy("recording what is known"):
+        recording.record_complete()
+    with terminal.busy("forecasting"):
+        workers = processes(works, runtime)
+        forecast = forecast_of(works, runtime, workers)
+    failed = {print_: result.reason for print_, result in known.items() if not result.ok}
+    log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
+    with Progress(forecast) as progress:
+        for outcome in execute(works, runtime, progress, workers):
             store.put(outcome.results)
             known.update({result.fingerprint: result for result in outcome.results})
-            progress.current = f"{outcome.work.shard.backbone.name} {outcome.work.shard.category.name}"
+            shard = outcome.work.shard
+            reasons = [result.reason for result in outcome.results if not result.ok]
+            log_failures(f"{shard.category.name} on {shard.backbone.name}", reasons)
             recording.record_complete()
             if runtime.on_error == "stop" and not all(result.ok for result in outcome.results):
                 log.error("stopping at the first failure (runtime.on_error=stop)")
                 break
-    recording.record_complete(all_of_them=True)
-    recorded = recording.outcomes()
-    for one in recorded:
-        if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
-            record_scores(recording.recorder, one.run_id, one.rows, cache_folder(runtime))
+    with terminal.busy("recording the runs"):
+        recording.record_complete(all_of_them=True)
+        recorded = recording.outcomes()
+        for one in recorded:
+            if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
+                record_scores(recording.recorder, one.run_id, one.rows, cache_folder(runtime))
     return recorded
 
 
@@ -82,10 +95,8 @@ def describe_configurations(configurations: Sequence[AnyConfiguration], runtime:
     AnomalySweepError
         As :func:`run_configurations`, for what can be known without making a network.
     """
-    from anomaly_sweep.sweep.plan.forecast import describe
-
     plan, works, _, _ = _prepare(configurations, runtime)
-    return describe(plan, works, runtime)
+    return describe_work(plan, works, runtime)
 
 
 def _prepare(
@@ -96,7 +107,8 @@ def _prepare(
     check_objectives(configurations, runtime)
     check_told_apart(configurations)
     folder = cache_folder(runtime)
-    plan = make_plan(configurations, FileIndex(folder / INDEX_FILE, reread=not runtime.resume))
+    with terminal.busy("planning: looking at the data"):
+        plan = make_plan(configurations, FileIndex(folder / INDEX_FILE, reread=not runtime.resume))
     store = ResultStore(folder / RESULTS)
     known = dict(plan.failed)
     if runtime.resume:
@@ -130,7 +142,8 @@ def _check_networks(
         shard = same[0].shard
         levels = list(dict.fromkeys(level for work in same for level in work.levels()))
         try:
-            unusable = check_network(shard.backbone, levels, shard.side, runtime.device)
+            with terminal.busy(f"making {shard.backbone.name}"):
+                unusable = check_network(shard.backbone, levels, shard.side, runtime.device)
         except Exception as error:
             unusable = dict.fromkeys(levels, reason_of(error, f"backbone {shard.backbone.name}"))
         for work in same:

@@ -7,16 +7,17 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from logging.handlers import QueueHandler
 from typing import Any
 
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.features.shard import cache_at, features_of
 from anomaly_sweep.sweep.plan.planner import ShardWork
-from anomaly_sweep.sweep.run.progress import Tick
+from anomaly_sweep.sweep.run.progress import Progress, Reporter, Step, Tick
 from anomaly_sweep.tasks.base import Trial, TrialResult, reason_of
 from anomaly_sweep.tasks.detection.run import run_trials
 
@@ -37,36 +38,54 @@ class ShardOutcome:
     results: list[TrialResult]
 
 
-def execute(works: Sequence[ShardWork], runtime: RuntimeConf, tick: Tick) -> Iterator[ShardOutcome]:
+def execute(
+    works: Sequence[ShardWork], runtime: RuntimeConf, progress: Progress, workers: int
+) -> Iterator[ShardOutcome]:
     """Work through shards, yielding each as it ends (in any order).
 
-    Shards run in ``runtime.workers`` processes with one thread each; in this process when that is one, or
-    when there is little to do. A shard whose process dies is tried once more by itself; if that dies too
+    Shards run in so many processes (see :func:`processes`) with one thread each; in this process when that
+    is one. A shard whose process dies is tried once more by itself; if that dies too
     its trials fail, saying so.
     """
     if not works:
         return
-    workers = affordable(works, runtime, min(worker_count(runtime), len(works)))
     budget = runtime.memory_gb * 1e9 / workers - PROCESS_BYTES
-    cache = cache_at(runtime.cache_dir)
-    all_cached = not any(work.needs_network(cache) for work in works)
-    if workers <= 1 or (all_cached and sum(len(work.trials) for work in works) <= _SMALL):
+    if workers <= 1:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1):
             for work in works:
+                tick = Reporter(work, progress.step)
                 results = run_shard(work, runtime, tick, decoders=_decoders(runtime), budget=budget)
+                progress.finish(work, results)
                 yield ShardOutcome(work, results)
         return
     died: list[ShardWork] = []
-    yield from _pooled(works, workers, runtime, budget, tick, died)
+    yield from _pooled(works, workers, runtime, budget, progress, died)
     for work in died:
         log.warning("a worker process died; trying %s again by itself", work.shard.category.name)
+        progress.again(work)
         again: list[ShardWork] = []
-        yield from _pooled([work], 1, runtime, budget, tick, again)
+        yield from _pooled([work], 1, runtime, budget, progress, again)
         if again:
             reason = "the worker process died twice (out of memory, or killed)"
-            yield ShardOutcome(work, [TrialResult.failed(print_, reason) for print_ in work.trials])
+            log.error("%s: %s", work.shard.category.name, reason)
+            progress.again(work)
+            results = [TrialResult.failed(print_, reason) for print_ in work.trials]
+            progress.finish(work, results)
+            yield ShardOutcome(work, results)
+
+
+def processes(works: Sequence[ShardWork], runtime: RuntimeConf, *, measure: bool = True) -> int:
+    """How many processes work is worth, and memory allows (``measure``, which makes the networks)."""
+    if not works:
+        return 1
+    cache = cache_at(runtime.cache_dir)
+    all_cached = not any(work.needs_network(cache) for work in works)
+    if all_cached and sum(len(work.trials) for work in works) <= _SMALL:
+        return 1
+    workers = min(worker_count(runtime), len(works))
+    return affordable(works, runtime, workers) if measure else workers
 
 
 def worker_count(runtime: RuntimeConf) -> int:
@@ -128,18 +147,20 @@ def run_shard(
             device=runtime.device,
             batch_size=runtime.batch_size,
             decoders=decoders,
-            on_image=lambda count: tick(count, 0, 0),
+            on_image=lambda count: tick(count, None),
         )
     except Exception as error:
         reason = reason_of(error, f"shard {work.shard.category.name}")
-        tick(0, len(work.trials), len(work.trials))
-        return [TrialResult.failed(print_, reason) for print_ in work.trials]
+        failed = [TrialResult.failed(print_, reason) for print_ in work.trials]
+        for result in failed:
+            tick(0, result)
+        return failed
     return run_trials(
         features,
         work.shard.category.test_labels,
         [trial for trial in work.trials.values() if isinstance(trial, Trial)],
         device=_flow_device(runtime),
-        on_trial=lambda result: tick(0, 1, not result.ok),
+        on_trial=lambda result: tick(0, result),
     )
 
 
@@ -160,14 +181,14 @@ def _pooled(
     workers: int,
     runtime: RuntimeConf,
     budget: float,
-    tick: Tick,
+    progress: Progress,
     died: list[ShardWork],
 ) -> Iterator[ShardOutcome]:
     """Shards over a pool; those that were in flight when a process died are put on ``died``."""
     context = multiprocessing.get_context("spawn")
     ticks = context.Queue()
     stop = threading.Event()
-    listener = threading.Thread(target=_listen, args=(ticks, tick, stop), daemon=True)
+    listener = threading.Thread(target=_listen, args=(ticks, progress.step, stop), daemon=True)
     listener.start()
     waiting = list(works)
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(ticks, os.getpid()))
@@ -183,7 +204,9 @@ def _pooled(
             for future in done:
                 work = flying.pop(future)
                 try:
-                    yield ShardOutcome(work, future.result())
+                    results = future.result()
+                    progress.finish(work, results)
+                    yield ShardOutcome(work, results)
                 except BrokenProcessPool:
                     died.append(work)
                     broken = True
@@ -200,10 +223,15 @@ def _pooled(
         listener.join()
 
 
-def _listen(ticks: Any, tick: Tick, stop: threading.Event) -> None:
+def _listen(ticks: Any, step: Callable[[Step], None], stop: threading.Event) -> None:
+    """Hear of the workers' progress, and of what they log."""
     while True:
         try:
-            tick(*ticks.get(timeout=0.2))
+            told = ticks.get(timeout=0.2)
+            if isinstance(told, logging.LogRecord):
+                logging.getLogger(told.name).handle(told)
+            else:
+                step(told)
         except queue.Empty:
             if stop.is_set():
                 return
@@ -223,6 +251,9 @@ def _start_worker(ticks: Any, parent: int) -> None:
     torch.set_num_threads(1)
     threadpool_limits(limits=1)
     _ticks = ticks
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.handlers[:] = [QueueHandler(ticks)]  # what a worker logs belongs where the parent logs
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
@@ -236,4 +267,4 @@ def _die_with(parent: int) -> None:
 
 
 def _work(work: ShardWork, runtime: RuntimeConf, budget: float) -> list[TrialResult]:
-    return run_shard(work, runtime, lambda *counts: _ticks.put(counts), budget=budget)
+    return run_shard(work, runtime, Reporter(work, _ticks.put), budget=budget)

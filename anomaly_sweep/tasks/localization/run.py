@@ -40,7 +40,7 @@ def run_localizations(
     *,
     decoders: int = 1,
     budget: float = 0.0,
-    tick: Tick = lambda _images, _done, _failed: None,
+    tick: Tick = lambda _images, _result: None,
 ) -> list[TrialResult]:
     """All localization trials of a shard, each with its own outcome.
 
@@ -50,7 +50,7 @@ def run_localizations(
 
     def keep(result: TrialResult) -> None:
         results.append(result)
-        tick(0, 1, not result.ok)
+        tick(0, result)
 
     try:
         masks = masks_of(shard)
@@ -92,7 +92,7 @@ def largest_fit(work: ShardWork, runtime: RuntimeConf) -> float:
     """
     trials = work.localizations
     n = len(work.shard.category.train)
-    stream = _stream(work.shard, trials, runtime, 1, lambda _images, _done, _failed: None)
+    stream = _stream(work.shard, trials, runtime, 1, lambda _images, _result: None)
     most = 0.0
     try:
         unusable = stream.unusable()
@@ -155,7 +155,7 @@ def _stream(
         batch_size=runtime.batch_size,
         decoders=decoders,
         cache=cache_at(runtime.cache_dir) if cached else None,
-        on_image=lambda count: tick(count, 0, 0),
+        on_image=lambda count: tick(count, None),
     )
 
 
