@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--format", choices=FORMATS, default=FORMATS[0])
 
-    scores = commands.add_parser("scores", help="scores of single images: distributions, DeLong's test")
+    scores = commands.add_parser("scores", help="scores of images: by defect type, misses, DeLong's test")
     _add_store(scores, scores)
     scores.add_argument("--sweep", metavar="NAME", help="one sweep, or 'all' (default: the latest)")
     scores.add_argument(
@@ -109,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar="CONDITIONS",
         help='one configuration, such as "layer=level4 & estimator=mvg"',
+    )
+    scores.add_argument(
+        "--misses",
+        type=int,
+        default=5,
+        metavar="N",
+        help="images listed of each kind and category, those ranked worst (default: %(default)s)",
     )
     scores.add_argument("--against", metavar="CONDITIONS", help="another one, compared by DeLong's test")
     scores.add_argument("--format", choices=FORMATS, default=FORMATS[0])

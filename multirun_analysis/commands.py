@@ -171,25 +171,31 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _scores(args: argparse.Namespace) -> int:
     from multirun_analysis.summary.per_image import scored  # pyarrow and mlflow are slow to import
-    from multirun_analysis.summary.per_image_tables import area_table, comparison_table
+    from multirun_analysis.summary.per_image_tables import (
+        area_table,
+        comparison_table,
+        defect_table,
+        misses_table,
+    )
 
     reading = read(args)
     found = scored(reading.trials, args.where, args.tracking_uri, args.experiment)
     if args.against is None:
-        table = area_table(found, reading.origins)
+        further = (defect_table(found, reading.origins), misses_table(found, args.misses, reading.origins))
+        made = [area_table(found, reading.origins), *(table for table in further if table is not None)]
     else:
         other = scored(reading.trials, args.against, args.tracking_uri, args.experiment, option="--against")
-        table = comparison_table(found, other, reading.origins)
-    _print([table], args.format)
+        made = [comparison_table(found, other, reading.origins)]
+    _print(made, args.format)
     if args.out is None:
         return 0
-    say(write_tables([table], args.out, f"{table.name}_document.tex"))
+    say(write_tables(made, args.out, f"{made[0].name}_document.tex"))
     if args.against is None:
         from multirun_analysis.figures.distributions import distributions
         from multirun_analysis.figures.style import save
 
         picture = distributions(found)
-        save(picture, args.out, " ".join(table.warnings))
+        save(picture, args.out, " ".join(made[0].warnings))
         say([f"wrote {args.out / picture.name}.{{pdf,svg,png}}"])
     return 0
 

@@ -75,9 +75,10 @@ LONG_TABLE = "trials.parquet"
 #: On the parent: data set's root -> task -> category -> digest of its data.
 DATA_STATE = "data.json"
 #: On the parent, or on a run without one: a row for each trial whose scores were kept. Its lists have one
-#: value a test image (label 1: anomalous), in the order of the category's.
+#: value a test image (label 1: anomalous; its path in the data set; its defect type, or "good"), in the order
+#: of the category's.
 SCORES_TABLE = "scores.parquet"
-SCORE_COLUMNS = ("fingerprint", "category", "labels", "scores")
+SCORE_COLUMNS = ("fingerprint", "category", "labels", "scores", "paths", "defects")
 
 #: Columns of the long table, one row a trial. ``image_auroc`` is missing where status is not "ok".
 TRIAL_COLUMNS = (

@@ -32,10 +32,15 @@ HOW = (
 
 @dataclass(frozen=True)
 class Images:
-    """A category's test images: their scores, ties settled, and 1 for the anomalous ones; shapes (n,)."""
+    """A category's test images: their scores, ties settled, and 1 for the anomalous ones; shapes (n,).
+
+    ``paths`` (in the data set) and ``defects`` (the type, or "good") are None where they were not kept.
+    """
 
     scores: Floats
     labels: NDArray[np.int8]
+    paths: tuple[str, ...] | None = None
+    defects: tuple[str, ...] | None = None
 
     @property
     def good(self) -> Floats:
@@ -150,10 +155,21 @@ def read_scores(tracking_uri: str, experiment: str | None, trials: pd.DataFrame)
                 rows = pq.read_table(path, filters=filters).to_pylist()
             for row in rows:
                 scores = np.asarray(row["scores"], dtype=np.float64)
-                found[row["fingerprint"]] = Images(scores, np.asarray(row["labels"], dtype=np.int8))
+                found[row["fingerprint"]] = Images(
+                    scores,
+                    np.asarray(row["labels"], dtype=np.int8),
+                    *(_words(row.get(column)) for column in ("paths", "defects")),
+                )
         except (*TABLE_ERRORS, KeyError):
             continue  # an earlier version's, or one that has not ended
     return found
+
+
+def _words(values: list[str | None] | None) -> tuple[str, ...] | None:
+    """A list of the file, if it was kept and is whole."""
+    if values is None or None in values:
+        return None
+    return tuple(map(str, values))
 
 
 def _runs(tracking_uri: str, experiment: str | None, trials: pd.DataFrame) -> Iterator[Run]:

@@ -1,4 +1,4 @@
-"""What the scores of single images say: AUROC by category with DeLong's interval, and two compared."""
+"""What the scores of single images say: by category, by defect type, image by image, and two compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multirun_analysis.rendering.table import Block, Cell, Row, Table
 from multirun_analysis.stats.delong import Area, Comparison, area, compared
 from multirun_analysis.stats.intervals import holm
 from multirun_analysis.summary.coverage import Origin, listed, provenance, random_weights
-from multirun_analysis.summary.per_image import Scored
+from multirun_analysis.summary.per_image import Images, Scored
 from multirun_analysis.summary.pivot import DIMENSIONS
 
 UNSURE = "No interval: {} (DeLong's variance is 0, or a class has one image)."
@@ -55,7 +55,7 @@ def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = 
     """
     a, b = differing(first, second)
     shared = [name for name in first.images if name in second.images]
-    same = [n for n in shared if np.array_equal(first.images[n].labels, second.images[n].labels)]
+    same = [n for n in shared if _same_images(first.images[n], second.images[n])]
     if first.choices.get("dataset") != second.choices.get("dataset") or not same:
         raise AnalysisError(
             "the two configurations have no category with the same test images: nothing can be paired"
@@ -105,6 +105,102 @@ def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = 
         ),
         warnings=random_weights(trials),
     )
+
+
+def defect_table(found: Scored, origins: Sequence[Origin] = ()) -> Table | None:
+    """AUROC of each defect type against all good images of its category; None where no types were kept."""
+    blocks, unsure = [], []
+    for category, images in found.images.items():
+        types = np.array(images.defects or (), dtype=str)
+        rows = []
+        for defect in np.unique(types[images.labels != 0]).tolist() if len(types) else []:
+            kept = (images.labels == 0) | (types == defect)
+            own = area(images.scores[kept], images.labels[kept])
+            if math.isnan(own.low):
+                unsure.append(f"{category} {defect}")
+            interval = Cell(text=f"[{own.low:.3f}, {own.high:.3f}]" if not math.isnan(own.low) else "")
+            rows.append(Row(defect, (Cell(own.value), interval, Cell(float((types == defect).sum()), 0))))
+        if rows:
+            blocks.append(Block(category, tuple(rows)))
+    if not blocks:
+        return None
+    return Table(
+        name="scores_by_defect",
+        title="AUROC of single defect types",
+        caption=(
+            f"{said(found)}. Each type against all good images of its category. DeLong's 95 % intervals.",
+        ),
+        corner="defect type",
+        columns=("AUROC", "[95 %]", "images"),
+        blocks=tuple(blocks),
+        notes=(*_unsure(unsure), *_nameless(found), *found.notes, *provenance(found.trials, origins)),
+        warnings=random_weights(found.trials),
+    )
+
+
+def misses_table(found: Scored, most: int, origins: Sequence[Origin] = ()) -> Table | None:
+    """The images that are ranked worst: good ones that score highest, anomalous ones that score lowest.
+
+    An image is listed if it is on the wrong side of at least one image of the other kind, at most ``most`` of
+    each kind and category. None where no paths were kept.
+    """
+    blocks, clean = [], []
+    for category, images in found.images.items():
+        if images.paths is None or images.defects is None:
+            continue
+        rows: list[Row] = []
+        for label in (0, 1):
+            own = np.flatnonzero(images.labels == label)
+            other = np.sort(images.good if label else images.anomalous)
+            # The share of the other kind that is on the wrong side of each, ties counted half.
+            below, at = (np.searchsorted(other, images.scores[own], side) for side in ("left", "right"))
+            wrong = (below + at) / (2 * len(other))
+            wrong = 1 - wrong if label else wrong
+            worst = np.lexsort((own, -wrong))[:most]
+            rows += [
+                Row(
+                    images.paths[own[i]],
+                    (
+                        Cell(text=images.defects[own[i]]),
+                        Cell(text=f"{images.scores[own[i]]:.4g}"),
+                        Cell(POINTS * float(wrong[i]), 1),
+                    ),
+                    rule_before=bool(rows) and i == worst[0],
+                )
+                for i in worst
+                if wrong[i] > 0
+            ]
+        if rows:
+            blocks.append(Block(category, tuple(rows)))
+        else:
+            clean.append(category)
+    if not blocks and not clean:
+        return None
+    notes = [f"Every anomalous image scores above every good one: {listed(clean)}."] if clean else []
+    return Table(
+        name="scores_misses",
+        title="Images that are ranked worst",
+        caption=(
+            f"{said(found)}. Good images that score highest and anomalous ones that score lowest, at most "
+            f"{most} of each. Beyond: on the wrong side of this share (%) of the other kind, ties half.",
+        ),
+        corner="image",
+        columns=("type", "score", "beyond"),
+        blocks=tuple(blocks),
+        notes=(*notes, *_nameless(found), *found.notes, *provenance(found.trials, origins)),
+        warnings=random_weights(found.trials),
+    )
+
+
+def _same_images(first: Images, second: Images) -> bool:
+    if first.paths is not None and second.paths is not None and first.paths != second.paths:
+        return False
+    return np.array_equal(first.labels, second.labels)
+
+
+def _nameless(found: Scored) -> list[str]:
+    without = [category for category, images in found.images.items() if images.paths is None]
+    return [f"No names of images were kept of {listed(without)}."] if without else []
 
 
 def said(found: Scored) -> str:

@@ -22,7 +22,7 @@ from multirun_analysis.figures.style import Picture
 from multirun_analysis.stats.delong import area, compared
 from multirun_analysis.stats.intervals import Floats, holm
 from multirun_analysis.summary.per_image import Images, Scored, one_configuration, read_scores
-from multirun_analysis.summary.per_image_tables import area_table
+from multirun_analysis.summary.per_image_tables import area_table, defect_table, misses_table
 
 SMALL = {"layer": ("level6", "level7"), "pca_mode": ("npca50",)}
 MVG = "layer=level7 & estimator=mvg"
@@ -198,6 +198,104 @@ def test_scores_are_taken_as_they_were_kept(store: Store) -> None:
     )).values()  # fmt: skip
     assert images.scores.tolist() == scores.tolist()
     assert area(images.scores, images.labels).value == 1.0
+
+
+def with_names(trials: list[ImageScores]) -> list[ImageScores]:
+    """Good images first, then two defect types in turn."""
+    named = []
+    for one in trials:
+        defects = ["good" if not label else ("cut", "hole")[i % 2] for i, label in enumerate(one.labels)]
+        paths = [f"{one.category}/test/{defect}/{i:03}.png" for i, defect in enumerate(defects)]
+        named.append(one._replace(images=tuple(zip(paths, defects, strict=True))))
+    return named
+
+
+def tables_of(text: str) -> list[list[dict[str, str]]]:
+    parts = [part for part in text.split("\n\n") if part.strip()]
+    return [list(csv.DictReader(io.StringIO(part))) for part in parts]
+
+
+def test_defect_types_and_misses(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = make_rows(SMALL)
+    parent, _ = store.add_sweep(rows)
+    add(store, parent, with_names(keep(rows)))
+    out = tmp_path / "out"
+    common = ["scores", "--tracking-uri", store.uri, "--where", MVG]
+    assert main([*common, "--format", "csv", "--misses", "3", "--out", str(out)]) == 0
+    areas, by_defect, misses = tables_of(capsys.readouterr().out)
+    assert len(areas) == len(CATEGORIES)
+    for category in CATEGORIES:
+        row = row_of(rows, category, layer="level7", estimator="mvg")
+        scores, labels = scores_of(row["fingerprint"], category), labels_of(category)
+        types = np.array(["good" if not label else ("cut", "hole")[i % 2] for i, label in enumerate(labels)])
+        own = {line["defect type"]: line for line in by_defect if category in line.values()}
+        assert sorted(own) == ["cut", "hole"]
+        for defect, line in own.items():
+            kept = np.isin(types, ["good", defect])
+            expected = roc_auc_score(labels[kept], scores[kept])
+            assert float(line["AUROC"]) == pytest.approx(expected, abs=1e-12)
+            assert float(line["images"]) == (types == defect).sum()
+        worst = [line for line in misses if category in line.values()]
+        for kind, sign in ((0, 1), (1, -1)):
+            listed_ = [line for line in worst if (line["type"] == "good") == (kind == 0)]
+            assert 0 < len(listed_) <= 3
+            places = [int(line["image"][-7:-4]) for line in listed_]
+            assert all(labels[i] == kind for i in places)
+            rest = [i for i in np.flatnonzero(labels == kind) if i not in places]
+            assert min(sign * scores[i] for i in places) >= max(sign * scores[i] for i in rest)
+            for line, i in zip(listed_, places, strict=True):
+                others = scores[labels != kind]
+                share = ((sign * others < sign * scores[i]) + 0.5 * (others == scores[i])).mean()
+                assert float(line["beyond"]) == pytest.approx(100 * share)
+                assert line["image"] == f"{category}/test/{types[i]}/{i:03}.png"
+    assert {"scores_by_defect.tex", "scores_misses.md"} <= {path.name for path in out.iterdir()}
+    assert main([*common, "--against", KNN]) == 0
+    assert "ranked worst" not in capsys.readouterr().out
+
+
+def test_only_images_on_the_wrong_side_are_misses() -> None:
+    labels = np.array([0, 0, 0, 1, 1], dtype=np.int8)
+    names = tuple("abcde"), ("good", "good", "good", "hole", "hole")
+    table = misses_table(made({"c": Images(np.array([1.0, 2, 5, 3, 9]), labels, *names)}), 5)
+    assert table is not None
+    lines = [(row.header, *(cell.printed for cell in row.cells)) for row in table.blocks[0].rows]
+    assert lines == [("c", "good", "5", "50.0"), ("d", "hole", "3", "33.3")]
+    assert misses_table(made({"c": Images(np.arange(5.0), labels)}), 5) is None
+    clean = misses_table(made({"c": Images(np.arange(5.0), labels, *names)}), 5)
+    assert clean is not None and not clean.blocks
+    assert clean.notes[0] == "Every anomalous image scores above every good one: c."
+
+
+def test_a_tie_is_half_a_miss() -> None:
+    labels = np.array([0, 1], dtype=np.int8)
+    table = misses_table(made({"c": Images(np.ones(2), labels, ("a", "b"), ("good", "hole"))}), 5)
+    assert table is not None
+    assert [row.cells[2].printed for row in table.blocks[0].rows] == ["50.0", "50.0"]
+
+
+def test_scores_without_names_say_so() -> None:
+    labels = np.array([0, 1], dtype=np.int8)
+    both = {
+        "c": Images(np.ones(2), labels, ("a", "b"), ("good", "hole")),
+        "d": Images(np.ones(2), labels),
+    }
+    for table in (defect_table(made(both)), misses_table(made(both), 5)):
+        assert table is not None
+        assert "No names of images were kept of d." in table.notes
+    assert defect_table(made({"d": both["d"]})) is None
+
+
+def test_images_of_other_names_are_not_paired(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Equal numbers of good and anomalous images make no equal images."""
+    rows = make_rows(SMALL)
+    parent, _ = store.add_sweep(rows)
+    named = with_names(keep(rows))
+    for i, row in enumerate(rows):
+        if row["estimator"] == "mvg" and row["category"] == "cable" and named[i].images:
+            named[i] = named[i]._replace(images=tuple((f"other/{p}", d) for p, d in named[i].images or ()))
+    add(store, parent, named)
+    assert main(["scores", "--tracking-uri", store.uri, "--where", MVG, "--against", KNN]) == 0
+    assert "Other test images, not compared: cable." in capsys.readouterr().out
 
 
 def made(images: dict[str, Images]) -> Scored:

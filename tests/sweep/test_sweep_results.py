@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import CacheError
 from anomaly_sweep.sweep.record import results as results_module
 from anomaly_sweep.sweep.record.results import ResultStore
@@ -77,11 +78,11 @@ def test_scores_are_kept_beside_the_results_and_go_with_them(tmp_path: Path) -> 
     ]
     store.put([*scored, result("bare")])
     assert store.scores([one.fingerprint for one in scored[::-1]] + ["bare", "none"]) == {
-        one.fingerprint: (one.scores, one.labels) for one in scored
+        one.fingerprint: (one.scores, one.labels, None) for one in scored
     }
     assert store.get(["0007"])["0007"].scores is None
     store.put([TrialResult.failed("0001", "why"), dataclasses.replace(scored[2], scores=b"later678")])
-    assert store.scores(["0001", "0002"]) == {"0002": (b"later678", b"\1")}
+    assert store.scores(["0001", "0002"]) == {"0002": (b"later678", b"\1", None)}
 
 
 def test_a_store_of_an_earlier_version_has_no_scores(tmp_path: Path) -> None:
@@ -102,3 +103,35 @@ def test_results_are_looked_up_by_key(tmp_path: Path) -> None:
             plan = " ".join(row[3] for row in db.execute(query, ("[]",)))
             assert f"SEARCH {table}" in plan and f"SCAN {table}" not in plan
     assert set(store.get(str(i) for i in range(2500))) == {str(i) for i in range(2500)}
+
+
+def records(*names: str) -> list[ImageRecord]:
+    return [ImageRecord(Path("/data") / name, name, name.split("/")[2]) for name in names]
+
+
+def test_the_names_of_the_images_are_kept_once(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results.sqlite")
+    first = records("c/test/good/0.png", "c/test/hole, deep/ü.png")
+    second = records("d/test/good/0.png")
+    scored = [dataclasses.replace(result(f"{i}"), scores=bytes(8), labels=b"\1") for i in range(4)]
+    store.put(scored[:2], first)
+    store.put(scored[2:3], second)
+    store.put(scored[3:], first)
+    store.put([result("bare")], first)
+    found = store.scores("0123")
+    expected = (("c/test/good/0.png", "good"), ("c/test/hole, deep/ü.png", "hole, deep"))
+    assert [found[i][2] for i in "013"] == [expected] * 3
+    assert found["2"][2] == (("d/test/good/0.png", "good"),)
+    with sqlite3.connect(tmp_path / "results.sqlite") as db:
+        assert db.execute("SELECT count(*) FROM images").fetchone() == (2,)
+    store.put(scored[:1])  # without names: those of before are not its own
+    assert store.scores("0")["0"][2] is None
+
+
+def test_scores_of_an_earlier_version_have_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE per_image (fingerprint TEXT PRIMARY KEY, scores BLOB, labels BLOB)")
+        db.execute("INSERT INTO per_image VALUES ('a', x'00', x'01')")
+    store = ResultStore(path)
+    assert store.scores("a") == {"a": (b"\0", b"\1", None)}

@@ -51,8 +51,12 @@ def check(root: Path, outcomes: Sequence[Outcome], found: dict[str, dict[str, An
     for row in rows:
         own = found[row["fingerprint"]]
         assert own["category"] == row["category"]
-        labels = read_category(root, row["category"], dataset="tiny").test_labels.tolist()
+        category = read_category(root, row["category"], dataset="tiny")
+        labels = category.test_labels.tolist()
         assert own["labels"] == labels
+        assert own["paths"] == [record.relative for record in category.test]
+        assert own["defects"] == [record.defect for record in category.test]
+        assert all((root / path).is_file() for path in own["paths"])
         assert row["image_auroc"] == pytest.approx(roc_auc_score(labels, own["scores"]), abs=1e-12)
 
 
@@ -120,3 +124,40 @@ def test_the_file_gives_back_every_bit(tmp_path: Path) -> None:
         assert (row["fingerprint"], row["category"]) == one[:2]
         assert np.array(row["scores"]).tobytes() == one.scores
         assert np.array(row["labels"], dtype=np.int8).tobytes() == one.labels
+
+
+def test_the_file_has_the_names_of_those_that_are_known(tmp_path: Path) -> None:
+    """Lists of one category are shared, some results have none, and a name may be any text."""
+    first = (("c/test/good/0.png", "good"), ("c/test/Kratzer, tief/ü\n.png", "Kratzer, tief"))
+    second = (("d/test/good/0.png", "good"),)
+    zeros, labels = bytes(16), b"\0\1"
+    kept = [
+        ImageScores("0", "c", zeros, labels, first),
+        ImageScores("1", "c", zeros, labels),
+        ImageScores("2", "c", zeros, labels, tuple(first)),
+        ImageScores("3", "d", zeros[:8], labels[:1], second),
+    ]
+    write_scores(tmp_path / "scores.parquet", kept)
+    rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
+    for row, one in zip(rows, kept, strict=True):
+        known = one.images or [(None, None)] * len(one.labels)
+        assert list(zip(row["paths"], row["defects"], strict=True)) == list(known)
+    write_scores(tmp_path / "none.parquet", kept[1:2])
+    (row,) = pq.read_table(tmp_path / "none.parquet").to_pylist()
+    assert row["paths"] == [None, None]
+
+
+def test_names_cost_little_room(tmp_path: Path) -> None:
+    """They are written once for each category, not for each of its trials."""
+    rng = np.random.default_rng(0)
+    images = tuple((f"category/test/a_defect_type/{i:03}.png", "a_defect_type") for i in range(100))
+    trials = [
+        ImageScores(f"{i:032}", "category", rng.normal(size=100).tobytes(), bytes(100), images)
+        for i in range(200)
+    ]
+    write_scores(tmp_path / "with.parquet", trials)
+    write_scores(tmp_path / "without.parquet", [trial._replace(images=None) for trial in trials])
+    sizes = [(tmp_path / f"{name}.parquet").stat().st_size for name in ("with", "without")]
+    once = sum(len(path) + len(defect) for path, defect in images)
+    # What each trial adds is less than two bytes an image, of indices that repeat.
+    assert sizes[0] - sizes[1] < once + 2 * 200 * 100

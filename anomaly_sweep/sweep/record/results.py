@@ -11,8 +11,11 @@ from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 
+from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import CacheError
+from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import PER_IMAGE, TrialResult
+from anomaly_sweep.tracking.scores import ImageNames
 
 #: Its file in the cache folder.
 RESULTS = "results.sqlite"
@@ -52,8 +55,12 @@ class ResultStore:
             # By themselves, so that finding out what is known reads none of them.
             db.execute(
                 "CREATE TABLE IF NOT EXISTS per_image "
-                "(fingerprint TEXT PRIMARY KEY, scores BLOB, labels BLOB)"
+                "(fingerprint TEXT PRIMARY KEY, scores BLOB, labels BLOB, images TEXT)"
             )
+            if "images" not in {row[1] for row in db.execute("PRAGMA table_info(per_image)")}:
+                db.execute("ALTER TABLE per_image ADD COLUMN images TEXT")
+            # The names of a category's images once, whatever the number of its trials.
+            db.execute("CREATE TABLE IF NOT EXISTS images (digest TEXT PRIMARY KEY, names TEXT)")
 
     def get(self, fingerprints: Iterable[str]) -> dict[str, TrialResult]:
         """Those results that are there, failed ones too, without what they hold for each image."""
@@ -64,18 +71,28 @@ class ResultStore:
             ).fetchall()
         return {row[0]: TrialResult(*row) for row in rows}
 
-    def scores(self, fingerprints: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
-        """The scores and labels of those results that have them (see :class:`TrialResult`)."""
+    def scores(self, fingerprints: Iterable[str]) -> dict[str, tuple[bytes, bytes, ImageNames | None]]:
+        """The scores and labels of those results that have them (see :class:`TrialResult`), and of what."""
         wanted = json.dumps(sorted(set(fingerprints)))
         with self._open() as db:
             rows = db.execute(
-                f"SELECT fingerprint, scores, labels FROM per_image WHERE fingerprint IN {_LISTED}", (wanted,)
+                "SELECT fingerprint, scores, labels, images FROM per_image "
+                f"WHERE fingerprint IN {_LISTED}",
+                (wanted,),
             ).fetchall()
-        return {print_: (scores, labels) for print_, scores, labels in rows}
+            digests = json.dumps(sorted({row[3] for row in rows if row[3] is not None}))
+            kept = db.execute(f"SELECT digest, names FROM images WHERE digest IN {_LISTED}", (digests,))
+            names = {digest: tuple((path, kind) for path, kind in json.loads(said)) for digest, said in kept}
+        return {print_: (scores, labels, names.get(digest)) for print_, scores, labels, digest in rows}
 
-    def put(self, results: Sequence[TrialResult]) -> None:
-        """Keep results, replacing earlier ones of the same fingerprints; all of them or none."""
+    def put(self, results: Sequence[TrialResult], images: Sequence[ImageRecord] = ()) -> None:
+        """Keep results, replacing earlier ones of the same fingerprints; all of them or none.
+
+        ``images`` are the test images that all of them are of.
+        """
         now = time.time()
+        names = json.dumps([[record.relative, record.defect] for record in images])
+        digest = fingerprint(names) if images else None
         marks = ", ".join("?" * (len(_COLUMNS) + 1))
         with self._open() as db:
             db.executemany(
@@ -87,9 +104,11 @@ class ResultStore:
                 [(result.fingerprint,) for result in results if result.scores is None],
             )
             db.executemany(
-                "INSERT OR REPLACE INTO per_image VALUES (?, ?, ?)",
-                [(r.fingerprint, r.scores, r.labels) for r in results if r.scores is not None],
+                "INSERT OR REPLACE INTO per_image (fingerprint, scores, labels, images) VALUES (?, ?, ?, ?)",
+                [(r.fingerprint, r.scores, r.labels, digest) for r in results if r.scores is not None],
             )
+            if images:
+                db.execute("INSERT OR IGNORE INTO images VALUES (?, ?)", (digest, names))
 
     def _open(self) -> _Session:
         return _Session(self.path)

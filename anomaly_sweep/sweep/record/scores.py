@@ -37,6 +37,6 @@ def record_scores(recorder: Recorder, run_id: str, rows: Rows, cache_dir: Path) 
     except CacheError as error:
         log.warning("the images' scores are not recorded: %s", error)
         return
-    kept = [ImageScores(*trial, *found[trial[0]]) for trial in trials if trial[0] in found]
+    kept = [ImageScores(print_, category, *found[print_]) for print_, category in trials if print_ in found]
     if kept:
         recorder.log_scores(run_id, kept)

@@ -69,7 +69,7 @@ def run_configurations(
     log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
     with Progress(forecast) as progress:
         for outcome in execute(works, runtime, progress, workers):
-            store.put(outcome.results)
+            store.put(outcome.results, outcome.work.shard.category.test)
             known.update({result.fingerprint: result for result in outcome.results})
             shard = outcome.work.shard
             reasons = [result.reason for result in outcome.results if not result.ok]
