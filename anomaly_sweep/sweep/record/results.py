@@ -76,8 +76,7 @@ class ResultStore:
         wanted = json.dumps(sorted(set(fingerprints)))
         with self._open() as db:
             rows = db.execute(
-                "SELECT fingerprint, scores, labels, images FROM per_image "
-                f"WHERE fingerprint IN {_LISTED}",
+                f"SELECT fingerprint, scores, labels, images FROM per_image WHERE fingerprint IN {_LISTED}",
                 (wanted,),
             ).fetchall()
             digests = json.dumps(sorted({row[3] for row in rows if row[3] is not None}))
