@@ -37,7 +37,10 @@ def heat_map(study: Study) -> Picture | Absent:
     if np.isnan(values).all():
         return Absent(name, title, "no cell has every category and estimator")
     over = ", ".join(ordered("estimator", estimators))
-    caption = f"{study.backbone}, avg pooling, mean over {over} and the categories; the best is framed."
+    caption = (
+        f"{study.backbone}, avg pooling, mean over {over} and the categories; the best by these test images "
+        "is framed."
+    )
     return Picture(name, title, caption, lambda: _draw_map(values, modes, layers))
 
 

@@ -125,6 +125,22 @@ def test_what_there_are_no_trials_for_is_said() -> None:
     assert all(isinstance(picture, Absent) for picture in broken.values())
 
 
+def test_a_diagram_that_cannot_tell_any_pair_apart_says_so(made: dict[str, Picture | Absent]) -> None:
+    """Ahead in all of n categories has a two-sided p of 2^(1 - n); five choices are ten pairs."""
+    few = made["critical_differences"]
+    assert isinstance(few, Picture) and len(MANY) == 6  # 10 / 32 > .05
+    assert "6 categories are too few to tell any pair apart among: " in few.caption
+    assert "reductions (level7" in few.caption.partition("too few")[2]
+    nine = made_of(make_frame(categories=[f"c{number}" for number in range(9)]))["critical_differences"]
+    assert isinstance(nine, Picture) and "too few" not in nine.caption  # 10 / 256
+
+
+def test_times_that_are_shares_are_called_so(made: dict[str, Picture | Absent]) -> None:
+    pareto = made["pareto"]
+    assert isinstance(pareto, Picture) and "equal shares of the time they took together" in pareto.caption
+    assert "share of a joint computation" in axes_of(pareto)[0].get_xlabel()
+
+
 def test_many_categories_share_one_panel() -> None:
     many = make_frame({"pca_mode": ("npca50",)}, [f"c{number:03}" for number in range(100)])
     assert len(axes_of(category_curves(choose_study(many)))) == 1
