@@ -35,3 +35,7 @@ def shortened(error: Exception, limit: int = 300) -> str:
     """An error of another library as part of a sentence: one line, its type's name where it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+class MissingArtifactError(TrackingError):
+    """A run's artifact is not where the tracking store says."""

@@ -51,6 +51,8 @@ TAG_SWEEP = "anomaly_sweep.sweep"  # name of the sweep a run belongs to
 TAG_FINGERPRINT = "anomaly_sweep.fingerprint"  # of a sweep: its jobs and the state of its data
 TAG_JOBS = "anomaly_sweep.jobs"  # of a sweep: its jobs alone, whatever its data
 TAG_LAUNCHED = "anomaly_sweep.launched"  # of a sweep: when it was launched last, milliseconds, ever larger
+#: Of an experiment: its SQLite file when the artifacts' place was written.
+TAG_STORE = "anomaly_sweep.store"
 TAG_VERSION = "anomaly_sweep.version"
 TAG_VERSIONS = "anomaly_sweep.versions"  # torch, timm, scikit-learn, ... as "name==version, ..."
 TAG_WARNING = "anomaly_sweep.warning"  # set when the weights are random

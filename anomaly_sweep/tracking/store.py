@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking.artifacts import local_artifacts
+from anomaly_sweep.tracking.moved import follow
 from anomaly_sweep.tracking.sqlite import prepare, sqlite_path
 from anomaly_sweep.tracking.view import VIEW_TAG, saved_view
 
@@ -72,6 +73,9 @@ def _connect(tracking: TrackingConf) -> tuple[MlflowClient, Experiment]:
             f"(mlflow experiments restore -x {experiment.experiment_id}) or set tracking.experiment"
         )
     _warn_of_foreign_folder(tracking, experiment)
+    path = sqlite_path(tracking.uri)
+    if path is not None:
+        experiment = follow(client, experiment, path)
     if experiment.tags.get(VIEW_TAG) != saved_view():
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
     return client, experiment

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep.config import TrackingConf
-from anomaly_sweep.errors import TrackingError
+from anomaly_sweep.errors import MissingArtifactError, TrackingError
 from anomaly_sweep.tracking import bulk, names
 from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text, remove
 from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
@@ -275,9 +275,22 @@ class Recorder:
     def rows_of(self, parent: str) -> Rows:
         """The per-class rows of a sweep's child runs, read back."""
         rows: Rows = []
+        missing = 0
         for run_id, _status in self.recorded(parent).values():
-            rows.extend(self.read_rows(run_id))
+            try:
+                rows.extend(self.read_rows(run_id))
+            except MissingArtifactError:
+                missing += 1
+        if missing:
+            log.warning(
+                "%d runs have lost their artifacts, and are left out of %s", missing, names.LONG_TABLE
+            )
         return rows
+
+    def is_whole(self, run_id: str) -> bool:
+        """Whether a run that is on this machine's disk still has its table."""
+        folder = local_artifacts(self._artifact_uri(run_id))
+        return folder is None or (folder / names.PER_CLASS_TABLE).is_file()
 
     def read_rows(self, run_id: str) -> Rows:
         """The per-class rows of one run."""
@@ -289,7 +302,7 @@ class Recorder:
 
         Raises
         ------
-        TrackingError
+        MissingArtifactError
             If it is not there or cannot be read.
         """
         folder = local_artifacts(self._artifact_uri(run_id))
@@ -308,7 +321,7 @@ class Recorder:
                 )
                 return Path(retrying(download, self.tracking.uri)).read_text()
         except OSError as error:
-            raise TrackingError(
+            raise MissingArtifactError(
                 f"{name} of run {run_id} cannot be read ({error}): its artifacts have been removed, or moved "
                 "without their database"
             ) from error

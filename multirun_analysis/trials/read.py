@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,6 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.moved import relocation
+from anomaly_sweep.tracking.sqlite import sqlite_path
 from anomaly_sweep.tracking.store import quiet
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.summary.coverage import Origin
@@ -248,6 +251,24 @@ def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:
     return [common | params | {"category": category} | values[category] for category in sorted(values)]
 
 
+def _place(run: Run, uri: str) -> str:
+    """Where a run's artifacts are, although the store's folder was moved."""
+    place, moved = str(run.info.artifact_uri), _moved(uri, str(run.info.experiment_id))
+    return moved[1] + place.removeprefix(moved[0]) if moved and place.startswith(moved[0] + "/") else place
+
+
+@lru_cache
+def _moved(uri: str, experiment_id: str) -> tuple[str, str] | None:
+    """Where an experiment's artifacts were, and are."""
+    file = sqlite_path(uri)
+    if file is None:
+        return None
+    experiment = MlflowClient(uri).get_experiment(experiment_id)
+    location = str(experiment.artifact_location)
+    now = relocation(location, experiment.tags.get(names.TAG_STORE), file)
+    return None if now is None else (location, now)
+
+
 class artifact:  # a context manager, called as a function
     """One artifact of a run as a file: the file itself where it is local, else a download."""
 
@@ -256,7 +277,7 @@ class artifact:  # a context manager, called as a function
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Path:
-        parts = urlparse(self._run.info.artifact_uri)
+        parts = urlparse(_place(self._run, self._uri))
         if parts.scheme in ("", "file"):
             return Path(url2pathname(parts.path)) / self._name
         self._folder = tempfile.TemporaryDirectory()

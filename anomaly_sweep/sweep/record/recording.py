@@ -117,7 +117,7 @@ class Recording:
     def _is_there(self, index: int) -> bool:
         """Whether an earlier launch has recorded a configuration, and no worse."""
         run_id, status = self._earlier.get(self.plan.configuration_fingerprint(index), (None, ""))
-        if run_id is None:
+        if run_id is None or not self.recorder.is_whole(run_id):
             return False
         rows = self._rows(index)
         if status != "FINISHED" and mean_auc(rows) is not None:
