@@ -17,6 +17,10 @@ from multirun_analysis.summary.coverage import Origin, listed, provenance, rando
 from multirun_analysis.summary.per_image import Images, Scored
 from multirun_analysis.summary.pivot import DIMENSIONS
 
+INTERVALS = (
+    "DeLong's 95 % intervals over the test images, on the logit scale (at an AUROC of exactly 1 or 0 "
+    "Newcombe's), each line's alone"
+)
 UNSURE = "No interval: {} (DeLong's variance is 0, or a class has one image)."
 
 
@@ -33,10 +37,7 @@ def area_table(found: Scored, origins: Sequence[Origin] = ()) -> Table:
     return Table(
         name="scores",
         title="AUROC of single categories",
-        caption=(
-            f"{said(found)}. DeLong's 95 % intervals over the test images, on the logit scale (at an "
-            "AUROC of exactly 1 or 0 Newcombe's), each category's alone.",
-        ),
+        caption=(f"{said(found)}. {INTERVALS}.",),
         corner="category",
         columns=("AUROC", "[95 %]", "good", "anomalous"),
         blocks=(Block("test images", tuple(rows)),),
@@ -127,9 +128,7 @@ def defect_table(found: Scored, origins: Sequence[Origin] = ()) -> Table | None:
     return Table(
         name="scores_by_defect",
         title="AUROC of single defect types",
-        caption=(
-            f"{said(found)}. Each type against all good images of its category. DeLong's 95 % intervals.",
-        ),
+        caption=(f"{said(found)}. Each type against all good images of its category. {INTERVALS}.",),
         corner="defect type",
         columns=("AUROC", "[95 %]", "images"),
         blocks=tuple(blocks),
