@@ -11,6 +11,7 @@ from scipy import linalg
 
 from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.estimators.spectrum import near_origin
 from anomaly_sweep.metrics.ties import ScoreScale
 
 SHRINKAGES = ("ledoit_wolf", "oas", "empirical")
@@ -58,8 +59,9 @@ class MultivariateGaussian:
         with warnings.catch_warnings():
             # scikit-learn warns of one row; the spectrum has refused that already.
             warnings.simplefilter("ignore", UserWarning)
-            fitted = model(store_precision=False).fit(X)
-        self.mean_: NDArray[np.float64] = fitted.location_
+            self._origin = near_origin(X)
+            fitted = model(store_precision=False).fit(X - self._origin)
+        self._mean: NDArray[np.float64] = fitted.location_
         covariance = fitted.covariance_
         if self.shrinkage == "oas" and fitted.shrinkage_ < 0:
             # Equal variances in all directions: OAS divides by a difference that is 0 but for rounding.
@@ -74,7 +76,7 @@ class MultivariateGaussian:
 
     def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mahalanobis distances (m,) of (m, d)."""
-        white = linalg.solve_triangular(self._cholesky, (X - self.mean_).T, lower=True)
+        white = linalg.solve_triangular(self._cholesky, (X - self._origin - self._mean).T, lower=True)
         distances: NDArray[np.float64] = np.sqrt(np.einsum("dm,dm->m", white, white))
         return distances
 

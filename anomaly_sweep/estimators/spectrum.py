@@ -43,7 +43,6 @@ class Spectrum:
 
     Attributes
     ----------
-    mean : ndarray of shape (d,)
     singular_values : ndarray of shape (rank,)
         Of the centred training features, decreasing; variance = s**2 / (n - 1).
     train : ndarray of shape (n, rank)
@@ -55,9 +54,14 @@ class Spectrum:
     -----
     Equal rows, among the training features or between them and features given later, get equal coordinates,
     bit by bit, and nothing outside: the distance between duplicates is 0 in every reduction.
+
+    Float32 features are taken from an origin near their mean without rounding (see :func:`near_origin`), so
+    coordinates are right to float64's resolution of the features' *spread*, however far from 0 they lie.
     """
 
-    mean: Matrix
+    _origin: Matrix = field(repr=False)
+    #: Of the training features from the origin.
+    _mean: Matrix = field(repr=False)
     singular_values: Matrix
     train: Matrix
     n_features: int
@@ -66,6 +70,11 @@ class Spectrum:
     #: Right singular vectors, all min(n, d) of them as rows, in the coordinates of ``_frame``.
     _right: Matrix = field(repr=False)
     _frame: _Frame | None = field(repr=False)
+
+    @property
+    def mean(self) -> Matrix:
+        """Of the training features, (d,)."""
+        return self._origin + self._mean
 
     @property
     def rank(self) -> int:
@@ -88,8 +97,10 @@ class Spectrum:
         n, d = train.shape
         if n < 2:
             raise EstimatorError(f"a spectrum needs at least 2 training images, got {n}")
-        mean = train.mean(axis=0)
-        centred = train - mean
+        origin = near_origin(train)
+        centred = train - origin
+        mean = centred.mean(axis=0)
+        centred -= mean
         # The SVD of a wide matrix is that of its square triangular factor, turned: what LAPACK does too,
         # but the long turn is then made for the test rows only, not for n components.
         frame = _Frame.of(centred) if n < d else None
@@ -111,7 +122,7 @@ class Spectrum:
         coordinates = left[:, :rank] * singular[:rank]
         offset = coordinates.mean(axis=0)
         coordinates = (coordinates - offset)[first_equal_rows(train)]
-        return cls(mean, singular[:rank], coordinates, d, train, offset, right, frame)
+        return cls(origin, mean, singular[:rank], coordinates, d, train, offset, right, frame)
 
     @cached_property
     def components(self) -> Matrix:
@@ -121,7 +132,8 @@ class Spectrum:
 
     def project(self, features: Matrix) -> Projection:
         """Features (m, d) in the spectrum's coordinates, with what these leave out."""
-        centred = features - self.mean
+        centred = features - self._origin
+        centred -= self._mean
         if self._frame is None:
             outside = np.zeros(len(features))
         else:
@@ -160,6 +172,19 @@ class Spectrum:
             k = round(pca_mode.rate * (rank if pca_mode.basis == "rank" else self.n_features))
         k = min(max(k, 1), rank)
         return slice(0, k) if pca_mode.mode == "pca" else slice(rank - k, rank)
+
+
+def near_origin(train: Matrix) -> Matrix:
+    """A point near the mean of training features (n, d), from which float32 features differ exactly, (d,).
+
+    Features are made in float32. Their float64 mean has more digits than they: subtracting it leaves rounding
+    errors of float64's resolution of the *mean*, which for features of 1e4 with a spread of 1e-3 is 1e-9 of
+    the spread: enough to part distances that are equal. The mean rounded to float32 has 24 digits, as the
+    features have, and the difference of two such numbers within a factor of 2**29 fits float64's 53.
+    """
+    with np.errstate(over="ignore"):
+        rounded = train.mean(axis=0).astype(np.float32).astype(np.float64)
+    return np.where(np.isfinite(rounded), rounded, 0.0)
 
 
 def first_equal_rows(*parts: Matrix) -> NDArray[np.intp]:

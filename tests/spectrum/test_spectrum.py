@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.spectrum import Spectrum, first_equal_rows
+from anomaly_sweep.estimators.spectrum import Spectrum, first_equal_rows, near_origin
 
 SHAPES = [(2, 1), (2, 5), (9, 1), (9, 4), (9, 8), (9, 9), (9, 10), (9, 40), (60, 130), (130, 60)]
 
@@ -181,3 +183,18 @@ def test_keep_by_variance_equals_scikit_learns(n: int, d: int, seed: int, rate: 
     start = spectrum.keep(keep("npca", rate, "variance")).start
     assert ratios[start:].sum() >= rate - 1e-9
     assert ratios[start + 1 :].sum() < rate + 1e-9
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1e4, 1e6])
+def test_float32_features_are_shifted_without_rounding(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    train = (offset + rng.standard_normal((20, 6)) * max(1.0, abs(offset)) * 1e-6).astype(np.float32)
+    origin = near_origin(train.astype(np.float64))
+    shifted = train.astype(np.float64) - origin
+    for value, shift, at in zip(train.ravel(), shifted.ravel(), np.tile(origin, 20), strict=True):
+        assert Fraction(float(value)) - Fraction(float(at)) == Fraction(float(shift))
+    assert (np.abs(shifted.mean(axis=0)) <= np.spacing(np.abs(origin).astype(np.float32))).all()
+
+
+def test_an_origin_for_numbers_beyond_float32() -> None:
+    assert near_origin(np.array([[1e300, 1.0], [1e300, 3.0]])).tolist() == [0.0, 2.0]

@@ -169,6 +169,52 @@ def test_shared_path_equals_plain_path(case: tuple[np.ndarray, np.ndarray, np.nd
             assert a.score_seconds is not None and a.score_seconds > 0
 
 
+@st.composite
+def quantised_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Float32 features whose spread is a few of float32's steps at their offset: many equal distances."""
+    n, d = draw(st.integers(3, 40)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = np.repeat([0, 1], draw(st.tuples(st.integers(1, 25), st.integers(1, 25))))
+    offset = draw(st.sampled_from([1.0, -300.0, 1e4, 1e6])) * np.exp(rng.uniform(-1, 1, d))
+    steps = draw(st.sampled_from([0.5, 1.0, 3.0, 50.0])) * np.spacing(np.abs(offset).astype(np.float32))
+    train = offset + steps * rng.standard_normal((n, d))
+    test = offset + steps * (rng.standard_normal((len(labels), d)) + 0.5 * labels[:, None])
+    return train.astype(np.float32), test.astype(np.float32), labels
+
+
+@settings(max_examples=100, deadline=None)
+@given(quantised_cases())
+def test_shared_path_equals_plain_path_however_far_from_zero(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    train, test, labels = case
+    trials = grid(*CLOSED_FORM)
+    shared = by_print(run_trials(shard(train, test), labels, trials))
+    plain = by_print(run_trials(shard(train, test), labels, trials, shared=False))
+    for one in trials:
+        a, b = shared[one.fingerprint], plain[one.fingerprint]
+        about = (one.pca_mode.label, one.estimator)
+        assert (a.status, a.reason, a.n_features) == (b.status, b.reason, b.n_features), about
+        if not a.ok or one.estimator.get("shrinkage") == "empirical":
+            continue  # a sample covariance may have any condition
+        assert a.image_auroc == pytest.approx(b.image_auroc, abs=1e-12), about
+        of_shared, of_plain = (np.frombuffer(r.scores or b"") for r in (a, b))
+        np.testing.assert_allclose(of_shared, of_plain, rtol=2.0**-34, atol=0, err_msg=str(about))
+
+
+def test_an_offset_of_the_features_changes_nothing() -> None:
+    """Exactly: the shift by a power of two of the features' steps is exact in float32."""
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(-40, 40, (rows, 12)) * 2.0**-10 for rows in (30, 50))
+    labels = np.repeat([0, 1], 25)
+    test[25:] += 2.0**-8
+    trials = grid(*CLOSED_FORM)
+    near = by_print(run_trials(shard(train, test), labels, trials))
+    far = by_print(run_trials(shard(train + 2.0**13, test + 2.0**13), labels, trials))
+    for one in trials:
+        assert near[one.fingerprint].image_auroc == far[one.fingerprint].image_auroc, one
+
+
 @pytest.mark.parametrize("basis", ["rank", "dims", "variance"])
 def test_overlapping_reductions_of_any_basis(basis: str) -> None:
     train, test, labels = random_case(20, 12, 8, 8, 5)
