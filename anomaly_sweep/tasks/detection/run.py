@@ -46,10 +46,10 @@ def run_trials(
     results), flows with the same settings are trained together, and everything else is fitted and scored
     trial by trial. Results come in the order in which they are made, which is not that of the trials.
 
-    The shared and the single computation agree to float64's rounding of the features' spread, however far from
-    0 float32 features lie: distances to 2**-40 of themselves, so that a tie in one is a tie in the other (see
-    :mod:`anomaly_sweep.metrics.ties`) and AUROCs are the same; Mahalanobis distances to that times the ratio of
-    the covariance's largest and smallest eigenvalue.
+    The shared and the single computation agree to float64's rounding of the features' spread, however far
+    from 0 float32 features lie: distances to 2**-40 of themselves, so that a tie in one is a tie in the other
+    (see :mod:`anomaly_sweep.metrics.ties`) and AUROCs are the same; Mahalanobis distances to that times the
+    ratio of the covariance's largest and smallest eigenvalue.
 
     Parameters
     ----------
