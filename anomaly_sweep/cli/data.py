@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly_sweep import terminal
-from anomaly_sweep.datasets import check_dataset, count_images, list_categories
+from anomaly_sweep.datasets import (
+    INDEX_FILE,
+    FileIndex,
+    Problem,
+    check_dataset,
+    count_images,
+    list_categories,
+)
 from anomaly_sweep.datasets.folder import scan_category
 from anomaly_sweep.datasets.synthetic import generate
 from anomaly_sweep.errors import DatasetError
@@ -45,6 +52,23 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="open every file of a data set and list all problems")
     check.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the categories")
     check.add_argument("--categories", metavar="A,B", help="check only these")
+    check.add_argument(
+        "--input-size",
+        type=_side,
+        default=224,
+        metavar="N",
+        help="side in pixels that maps are evaluated at, as dataset.input_size (default: %(default)s)",
+    )
+    check.add_argument(
+        "--center-crop", type=_side, metavar="N", help="as dataset.center_crop (default: none)"
+    )
+    check.add_argument(
+        "--cache-dir",
+        type=Path,
+        default=Path(".anomaly_sweep"),
+        metavar="DIR",
+        help="compare contents with those remembered there, as runtime.cache_dir (default: %(default)s)",
+    )
     check.add_argument("--mvtec-ad", action="store_true", help="compare with MVTec AD's official counts")
     return parser
 
@@ -69,7 +93,15 @@ def _check(arguments: argparse.Namespace) -> int:
         names = [name.strip() for name in arguments.categories.split(",") if name.strip()]
         if not names:
             raise DatasetError("--categories names none: give names separated by commas, or leave it out")
-    problems = check_dataset(root, names, official_counts=arguments.mvtec_ad)
+    index = arguments.cache_dir.expanduser() / INDEX_FILE
+    problems = check_dataset(
+        root,
+        names,
+        official_counts=arguments.mvtec_ad,
+        input_size=arguments.input_size,
+        center_crop=arguments.center_crop,
+        index=FileIndex(index) if index.is_file() else None,
+    )
     known = list_categories(root)
     shown = [name for name in known if names is None or name in names]
     width = max([len("category"), *map(len, shown)])
@@ -82,10 +114,24 @@ def _check(arguments: argparse.Namespace) -> int:
         counts = count_images(category)
         masks = sum(record.mask is not None for record in category.test)
         terminal.say(f"{name:{width}}  {counts[0]:10d}  {counts[1]:9d}  {counts[2]:11d}  {masks:5d}")
-    terminal.say(f"{len(problems)} problem(s)")
+    serious = [problem for problem in problems if problem.serious]
+    _list(f"{len(serious)} problem(s)", serious)
+    if remarks := [problem for problem in problems if not problem.serious]:
+        _list(f"{len(remarks)} remark(s): the data can be used as they are", remarks)
+    return int(bool(serious))
+
+
+def _list(title: str, problems: Sequence[Problem]) -> None:
+    terminal.say(title)
     for problem in problems:
-        terminal.say(f"  {problem.category}: {problem.message}")
-    return int(bool(problems))
+        terminal.say(f"  {problem.category + ': ' if problem.category else ''}{problem.message}")
+
+
+def _side(text: str) -> int:
+    side = int(text)
+    if side < 1:
+        raise argparse.ArgumentTypeError("give a number of pixels")
+    return side
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from anomaly_sweep.datasets.file_index import (
 )
 from anomaly_sweep.datasets.folder import list_categories, read_category
 from anomaly_sweep.datasets.images import read_image
-from anomaly_sweep.datasets.records import Category, ImageRecord
+from anomaly_sweep.datasets.records import Category, ImageRecord, Remark
 
 __all__ = [
     "INDEX_FILE",
@@ -18,6 +18,7 @@ __all__ = [
     "FileIndex",
     "ImageRecord",
     "Problem",
+    "Remark",
     "check_dataset",
     "contents_digest",
     "count_images",

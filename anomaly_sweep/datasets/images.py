@@ -7,7 +7,7 @@ need a library that not every machine has (AVIF, HEIC) are not read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,8 +35,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_TURNS[turn] for turn in (5, 6, 7, 8)}
 _SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339  # TIFF tags
 _REDUCED, _MASK = 1, 4  # bits of a TIFF page's sub-file type
+_FEW_GREYS = 64
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
@@ -63,6 +65,42 @@ def read_image(path: Path) -> Image.Image:
         than Pillow's limit, or its intensities have no fixed range.
     """
     return decoded(path, _as_rgb)
+
+
+def examine(path: Path) -> tuple[Image.Image, list[str]]:
+    """`read_image`, and what is unusual about the file: what of it is not used, or hardly.
+
+    Returns
+    -------
+    image
+        Mode RGB.
+    remarks
+        Each a sentence that begins with the path.
+
+    Raises
+    ------
+    DatasetError
+        As `read_image`.
+    """
+    return decoded(path, lambda image, path: (_as_rgb(image, path), list(_remarks(image, path))))
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image as `read_image` gives it, from the head of its file.
+
+    Raises
+    ------
+    DatasetError
+        If the head cannot be read.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            # A TIFF's size is that of the turned picture; a PNG would be decoded to look for EXIF data.
+            told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+            turn = _turn(image) if told else None
+            return image.size[::-1] if turn in _SIDEWAYS else image.size
+    except Exception as error:  # as in `decoded`
+        raise DatasetError(f"cannot decode {path}: {_reason(path, error)}") from error
 
 
 def decoded(path: Path, convert: Callable[[Image.Image, Path], T]) -> T:
@@ -114,6 +152,21 @@ def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _remarks(image: Image.Image, path: Path) -> Iterator[str]:
+    if image.mode in ("LA", "La", "PA", "RGBA"):
+        low, high = image.getchannel(image.getbands()[-1]).getextrema()
+        if low != high:
+            yield f"{path} is transparent in places: transparency is ignored, the colours below it are used"
+    if image.mode.startswith("I"):
+        low, high = image.getextrema()
+        levels = round(int(high) / 257) - round(int(low) / 257) + 1  # type: ignore[arg-type]
+        if levels < _FEW_GREYS:
+            yield (
+                f"{path} uses intensities from {low} to {high} of 65535: {levels} of 256 grey levels remain; "
+                "stretch all images alike"
+            )
+
+
 def _check_single(image: Image.Image, path: Path) -> None:
     """Raise DatasetError if a file holds several pictures, none of which is the one that is meant.
 
@@ -138,15 +191,19 @@ def _check_single(image: Image.Image, path: Path) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF data says; to be called when it is loaded (Pillow turns TIFF by itself then)."""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF data: every viewer shows the picture as it lies
-        return image
+    turn = _turn(image)
     if turn is None:
         return image
     turned = image.transpose(turn)
     turned.format = image.format
     return turned
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF data: every viewer shows the picture as it lies
+        return None
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomaly_sweep.datasets.images import decoded, intensities
+from anomaly_sweep.datasets.images import decoded, intensities, upright_size
 from anomaly_sweep.errors import DatasetError
+
+S = TypeVar("S", bound=np.generic)
 
 #: Levels, the background's included, up to which a mask's values are taken for labels.
 FEW_LEVELS = 16
@@ -67,6 +69,53 @@ def read_mask(path: Path) -> Mask:
         As `anomaly_sweep.datasets.images.read_image`, or if values are negative or not finite.
     """
     return decoded(path, _as_mask)
+
+
+def check_shape(mask: Path, size: tuple[int, int], image: Path) -> None:
+    """Raise DatasetError if a mask of this size has another shape than its image.
+
+    A smaller or larger copy of the right shape serves; one of another shape lies on its side or belongs to
+    another image.
+    """
+    width, height = size
+    image_width, image_height = upright_size(image)
+    # Rounding a copy's sides to whole pixels moves this by no more.
+    if abs(width * image_height - height * image_width) > image_width + image_height:
+        raise DatasetError(
+            f"mask {mask} is {width} x {height}, its image {image} is {image_width} x {image_height} "
+            "(turned as its EXIF data say): replace the mask"
+        )
+
+
+def to_square(marked: NDArray[np.bool_], size: int, crop: int | None = None) -> NDArray[np.bool_]:
+    """Marks as they are evaluated: the nearest pixel's, so that nothing is marked half.
+
+    Parameters
+    ----------
+    marked
+        Shape ``(height, width)``.
+    size
+        Side in pixels of the square that images are resized to.
+    crop
+        Side of its central part, if that is cut out.
+
+    Returns
+    -------
+    ndarray of bool
+        Shape ``(size, size)`` or ``(crop, crop)``. What is smaller than one of its pixels may vanish.
+    """
+    square = np.asarray(
+        Image.fromarray(marked).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_
+    )
+    return central(square, crop)
+
+
+def central(square: NDArray[S], crop: int | None) -> NDArray[S]:
+    """The central square of side ``crop``; all of it if that is None."""
+    if crop is None:
+        return square
+    first = (len(square) - crop) // 2
+    return square[first : first + crop, first : first + crop]
 
 
 def _as_mask(image: Image.Image, path: Path) -> Mask:

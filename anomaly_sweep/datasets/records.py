@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,28 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """An entry of a data set's folders that is not read, or not as one may think.
+
+    Parameters
+    ----------
+    kind
+        What it is, in the plural, to be counted.
+    path
+        The file or folder.
+    message
+        What becomes of it and what to do; names the path.
+    serious
+        Whether it looks like a mistake.
+    """
+
+    kind: str
+    path: Path
+    message: str
+    serious: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Category:
     """One product class: defect-free training images and a test set of both kinds.
 
@@ -52,6 +74,8 @@ class Category:
         Root folder of the data set (the category's parent).
     train, test
         Records, each sorted by ``relative``.
+    remarks
+        What else its folders hold.
     """
 
     dataset: str
@@ -59,6 +83,7 @@ class Category:
     root: Path
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
+    remarks: tuple[Remark, ...] = field(default=(), compare=False)
 
     @property
     def test_labels(self) -> NDArray[np.int64]:

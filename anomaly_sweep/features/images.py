@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomaly_sweep.datasets.images import read_image
-from anomaly_sweep.datasets.masks import read_mask
+from anomaly_sweep.datasets.masks import central
 
 #: Part of the cache key: another way of resizing is another feature.
 RESIZE = "pillow-bilinear-antialias-square"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-# None of these changes a pixel; those left out tell an orientation (eXIf, text) or are animations.
-_PLAIN_CHUNKS = frozenset(
-    (
-        b"IHDR",
-        b"IDAT",
-        b"IEND",
-        b"gAMA",
-        b"cHRM",
-        b"sRGB",
-        b"iCCP",
-        b"sBIT",
-        b"bKGD",
-        b"tRNS",
-        b"pHYs",
-        b"tIME",
-    )
-)
+_PIXEL_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND"))
+# Kinds that change no pixel, with their lengths. Others tell an orientation (eXIf, text), are animations, or
+# may be damaged in ways that one decoder minds and the other does not.
+_PLAIN_CHUNKS = {
+    b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"sBIT": 3, b"bKGD": 6, b"tRNS": 6, b"pHYs": 9, b"tIME": 7,
+}  # fmt: skip
 
 
 @cache
@@ -53,10 +43,14 @@ def _plain_size(data: bytes) -> tuple[int, int] | None:
         return None  # Pillow's to judge
     at, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND":
-        kind = data[at + 4 : at + 8]
-        if kind not in _PLAIN_CHUNKS:  # nor is the end of a truncated file
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        body, at = at + 8, at + 12 + length
+        if kind in _PIXEL_CHUNKS:
+            continue
+        if length != _PLAIN_CHUNKS.get(kind):  # so is the end of a truncated file
             return None
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        if zlib.crc32(data[body - 4 : body + length]) != int.from_bytes(data[body + length : at], "big"):
+            return None
     return height, width
 
 
@@ -96,26 +90,4 @@ def load_square(path: Path, size: int, crop: int | None = None) -> NDArray[np.ui
     image = decode(path)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return _central(np.asarray(image), crop)
-
-
-def load_mask(path: Path, size: int, crop: int | None = None) -> NDArray[np.bool_]:
-    """A pixel mask as :func:`load_square` takes the image: (size, size), True where anything is marked.
-
-    Each pixel takes its nearest neighbour in the file: nothing is marked half, and what is smaller than a
-    pixel of the square may vanish.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read.
-    """
-    image = Image.fromarray(read_mask(path).marked).resize((size, size), Image.Resampling.NEAREST)
-    return _central(np.asarray(image, dtype=np.bool_), crop)
-
-
-def _central(square: NDArray[Any], crop: int | None) -> NDArray[Any]:
-    if crop is None:
-        return square
-    first = (len(square) - crop) // 2
-    return square[first : first + crop, first : first + crop]
+    return central(np.asarray(image), crop)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from anomaly_sweep.cli.data import main
+from anomaly_sweep.datasets import file_index as manifest
 
 SMALL = ["--size", "32", "--n-train", "2", "--n-test-good", "1", "--n-per-defect", "1"]
 
@@ -42,6 +46,48 @@ def test_check_lists_problems(root: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_unknown_category_is_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(root), "--categories", "spoon"]) == 1
     assert "no category 'spoon'" in capsys.readouterr().out
+
+
+def test_remarks_are_told_apart(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(root / "linen", tmp_path / "data" / "linen")
+    good = tmp_path / "data" / "linen" / "train" / "good"
+    (good / "notes.txt").write_text("")
+    assert main(["check", str(tmp_path / "data")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:-1] == ["0 problem(s)", "1 remark(s): the data can be used as they are"]
+    assert "notes.txt is not read" in lines[-1]
+    (good / "more").mkdir()
+    assert main(["check", str(tmp_path / "data")]) == 1
+    assert "1 problem(s)" in capsys.readouterr().out
+
+
+def test_size_and_memory_are_options(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root / "linen", tmp_path / "data" / "linen")
+    data = tmp_path / "data"
+    marks = np.zeros((32, 32), np.uint8)
+    marks[:, 31] = 255
+    mask = next(data.glob("linen/ground_truth/*/000_mask.png"))
+    Image.fromarray(marks).save(mask)
+    assert main(["check", str(data)]) == 0
+    assert main(["check", str(data), "--input-size", "32", "--center-crop", "30"]) == 1
+    assert "none of which is left at 32 x 32 pixels, of which the central 30" in capsys.readouterr().out
+    monkeypatch.setattr(manifest, "_stat", lambda path: manifest._Stat(1, 1, 1, "1"))
+    manifest.FileIndex(tmp_path / "cache" / "files.sqlite").lookup([mask])
+    marks[0] = 255
+    Image.fromarray(marks).save(mask)
+    assert main(["check", str(data)]) == 0
+    assert main(["check", str(data), "--cache-dir", str(tmp_path / "cache")]) == 1
+    assert f"{mask} changed although its size and times did not" in capsys.readouterr().out
+    assert main(["check", str(data), "--cache-dir", str(tmp_path / "cache")]) == 0
+
+
+@pytest.mark.parametrize("option", ["--input-size", "--center-crop"])
+@pytest.mark.parametrize("value", ["0", "-3", "x", "1.5"])
+def test_sizes_that_are_none(root: Path, option: str, value: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", str(root), option, value])
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from anomaly_sweep.datasets.masks import FEW_LEVELS, read_mask
+from anomaly_sweep.datasets.masks import FEW_LEVELS, read_mask, to_square
 from anomaly_sweep.errors import DatasetError
-from anomaly_sweep.features.images import load_mask
 
 MARKED = np.zeros((40, 56), bool)
 MARKED[5:17, 8:21] = MARKED[30:33, 40:56] = MARKED[22, 3:30] = MARKED[39, 55] = True
@@ -113,7 +112,9 @@ def test_plain_masks(tmp_path: Path, case: str) -> None:
     assert mask.size == (56, 40)
     np.testing.assert_array_equal(mask.marked, MARKED)
     assert mask.remark == ""
-    np.testing.assert_array_equal(load_mask(path, 40), Image.fromarray(MARKED).resize((40, 40), 0))
+    np.testing.assert_array_equal(
+        to_square(read_mask(path).marked, 40), Image.fromarray(MARKED).resize((40, 40), 0)
+    )
 
 
 SMOOTHED: dict[str, tuple[str, Callable[[], Image.Image], dict[str, object]]] = {

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anomaly_sweep.datasets import read_image
+from anomaly_sweep.datasets.masks import read_mask, to_square
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.features import images
-from anomaly_sweep.features.images import decode, load_mask, load_square
+from anomaly_sweep.features.images import decode, load_square
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 37), (31, 200), (32, 32)])
@@ -232,11 +233,11 @@ def test_mask_takes_the_nearest_pixel(tmp_path: Path) -> None:
     marked = np.zeros((40, 40), np.uint8)
     marked[10:20, 4:9] = 1  # any value marks
     Image.fromarray(marked).save(tmp_path / "m.png")
-    np.testing.assert_array_equal(load_mask(tmp_path / "m.png", 40), marked > 0)
-    small = load_mask(tmp_path / "m.png", 20)
+    np.testing.assert_array_equal(to_square(read_mask(tmp_path / "m.png").marked, 40), marked > 0)
+    small = to_square(read_mask(tmp_path / "m.png").marked, 20)
     assert small.dtype == np.bool_ and small[5:10, 2:4].all()
     assert abs(int(small.sum()) - (marked > 0).sum() / 4) <= 5
-    doubled = load_mask(tmp_path / "m.png", 80)
+    doubled = to_square(read_mask(tmp_path / "m.png").marked, 80)
     np.testing.assert_array_equal(doubled, np.kron(marked > 0, np.ones((2, 2), bool)))
 
 
@@ -247,4 +248,6 @@ def test_crop_is_the_centre(tmp_path: Path, size: int, crop: int, first: int) ->
     Image.fromarray(image[..., 0] > 99).save(tmp_path / "m.png")
     place = slice(first, first + crop)
     np.testing.assert_array_equal(load_square(tmp_path / "i.png", size, crop), image[place, place])
-    np.testing.assert_array_equal(load_mask(tmp_path / "m.png", size, crop), image[place, place, 0] > 99)
+    np.testing.assert_array_equal(
+        to_square(read_mask(tmp_path / "m.png").marked, size, crop), image[place, place, 0] > 99
+    )

@@ -20,9 +20,10 @@ from torch.nn.functional import interpolate
 
 from anomaly_sweep.config import DatasetConf
 from anomaly_sweep.datasets import Category, FileIndex, read_category
+from anomaly_sweep.datasets.masks import read_mask, to_square
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError
 from anomaly_sweep.features.backbone.network import Network
-from anomaly_sweep.features.images import load_mask, load_square
+from anomaly_sweep.features.images import load_square
 from anomaly_sweep.sweep.plan.planner import make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run import executor as execute_module
@@ -64,7 +65,9 @@ def by_hand(root: Path, outcome: Outcome, category: Category, crop: int | None) 
         up = interpolate(torch.from_numpy(grid)[None, None], size=(side, side), mode="bilinear")[0, 0]
         maps.append(gaussian_filter(up.numpy(), 2.0))
         masks.append(
-            np.zeros((side, side), bool) if record.mask is None else load_mask(record.mask, 64, crop)
+            np.zeros((side, side), bool)
+            if record.mask is None
+            else to_square(read_mask(record.mask).marked, 64, crop)
         )
     return {
         "image_auroc": roc_auc_score([r.label for r in category.test], [m.max() for m in maps]),

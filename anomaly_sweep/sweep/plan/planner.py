@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,11 +21,13 @@ from anomaly_sweep.config import (
 from anomaly_sweep.datasets import (
     Category,
     FileIndex,
+    Remark,
     list_categories,
     manifest_digest,
     masks_digest,
     read_category,
 )
+from anomaly_sweep.datasets.folder import ORPHAN_MASKS, root_remarks
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import check as check_augmentation
 from anomaly_sweep.features.backbone.weights import weights_label
@@ -42,6 +46,8 @@ from anomaly_sweep.tasks.base import (
     trial_of,
 )
 from anomaly_sweep.tracking.names import METRIC_NAME
+
+log = logging.getLogger(__name__)
 
 #: Where conf/dataset/synthetic.yaml puts the synthetic data set.
 DEFAULT_ROOT = Path("data/synthetic")
@@ -302,9 +308,10 @@ def check_masks(category: Category) -> None:
     """Raise DatasetError unless every anomalous test image has a mask."""
     without = [record.relative for record in category.test if record.label and record.mask is None]
     if without:
+        orphans = [remark.message for remark in category.remarks if remark.kind == ORPHAN_MASKS]
         raise DatasetError(
             f"{category.name}: {len(without)} anomalous test images have no mask (first: {without[0]}); "
-            "task=localization needs them all"
+            "task=localization needs them all" + (f". A {orphans[0]}" if orphans else "")
         )
 
 
@@ -321,6 +328,17 @@ def _check_synthetic_root(root: Path) -> None:
         "the folder that holds the categories; for the synthetic data set in a new place, make the folder "
         f"first, or: anomaly-sweep-data generate {shlex.quote(str(root))}"
     )
+
+
+def _tell_remarks(conf: DatasetConf, root: Path, categories: Sequence[Category]) -> None:
+    """Warn of what is not read: one line a kind."""
+    remarks = [] if conf.categories else root_remarks(root)
+    kinds: dict[str, list[Remark]] = defaultdict(list)
+    for remark in [*remarks, *(r for category in categories for r in category.remarks)]:
+        kinds[remark.kind].append(remark)
+    for kind, same in kinds.items():
+        more = "" if len(same) == 1 else " (anomaly-sweep-data check lists them)"
+        log.warning("%s: %s: %d%s; the first: %s", conf.name, kind, len(same), more, same[0].message)
 
 
 def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
@@ -359,6 +377,7 @@ def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
             found[name] = read_category(root, name, dataset=conf.name)
         except AnomalySweepError as error:
             found[name] = str(error)
+    _tell_remarks(conf, root, [c for c in found.values() if isinstance(c, Category)])
     if all(isinstance(category, str) for category in found.values()):
         raise DatasetError("; ".join(str(reason) for reason in found.values()))
     return found

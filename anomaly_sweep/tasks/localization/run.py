@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from anomaly_sweep.config import RuntimeConf
+from anomaly_sweep.datasets.masks import check_shape, read_mask, to_square
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.features.images import load_mask
 from anomaly_sweep.features.maps import MapBatch, MapStream, synchronise
 from anomaly_sweep.features.shard import Shard, cache_at
 from anomaly_sweep.localization.base import Localizer, Shapes
@@ -31,6 +32,8 @@ from anomaly_sweep.tasks.base import (
 )
 from anomaly_sweep.tasks.localization.outputs import write_outputs
 from anomaly_sweep.tracking.names import STATUS_OK
+
+log = logging.getLogger(__name__)
 
 
 def run_localizations(
@@ -112,14 +115,30 @@ def largest_fit(work: ShardWork, runtime: RuntimeConf) -> float:
 
 
 def masks_of(shard: Shard) -> NDArray[np.bool_]:
-    """Masks of a shard's test images, (n, side, side); nothing is marked where there is no mask."""
-    empty = np.zeros((shard.side, shard.side), dtype=np.bool_)
-    return np.stack(
-        [
-            empty if r.mask is None else load_mask(r.mask, shard.input_size, shard.center_crop)
-            for r in shard.category.test
-        ]
-    )
+    """Masks of a shard's test images, (n, side, side); nothing is marked where there is no mask.
+
+    Warns of masks that mark nothing at this size.
+
+    Raises
+    ------
+    DatasetError
+        If a mask cannot be read or has another shape than its image.
+    """
+    records = shard.category.test
+    masks = np.zeros((len(records), shard.side, shard.side), dtype=np.bool_)
+    for mask, record in zip(masks, records, strict=True):
+        if record.mask is not None:
+            read = read_mask(record.mask)
+            check_shape(record.mask, read.size, record.path)
+            mask[:] = to_square(read.marked, shard.input_size, shard.center_crop)
+    lost = [r.mask for r, mask in zip(records, masks, strict=True) if r.mask is not None and not mask.any()]
+    if lost:
+        log.warning(
+            "%s: %d mask(s) mark nothing at %d x %d pixels, so that the images count as good, pixel by pixel "
+            "(first: %s); anomaly-sweep-data check --input-size %d tells more",
+            shard.category.name, len(lost), shard.side, shard.side, lost[0], shard.input_size,
+        )  # fmt: skip
+    return masks
 
 
 def fitting_together(
