@@ -19,10 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from anomaly_sweep import logs, terminal
-from anomaly_sweep.config import AnyConfiguration, RuntimeConf, parse
+from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf, parse
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.launch import grids, session
 from anomaly_sweep.launch.compose import Composer, configurations_of
+from anomaly_sweep.launch.summary import Candidate, summary
 
 if TYPE_CHECKING:
     from anomaly_sweep.sweep.record.recording import Outcome, Parent
@@ -247,9 +248,65 @@ def sweep_grid(
             sweep.failed = bool(sweep.bad)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None
+    done = [job for batch in returns for job in batch]
+    good = [index for index, job in enumerate(done) if job.status == JobStatus.COMPLETED]
+    show_summary(
+        sweep,
+        nodes[0]["tracking"],
+        [nodes[index] for index in good],
+        [jobs[index] for index in good],
+        [_first(done[index].return_value) for index in good],
+        failed=len(done) - len(good),
+        objective=nodes[0]["runtime"].objectives[0],
+    )
     log.info("sweep %s: %d configurations, %d with failures", sweep.parent.name, len(jobs), len(sweep.bad))
     sweep.check(len(jobs))
     return returns
+
+
+def _first(value: Any) -> float:
+    """The first objective of a job."""
+    return float(value[0] if isinstance(value, Sequence) else value)
+
+
+def show_summary(
+    sweep: OpenSweep,
+    tracking: TrackingConf,
+    nodes: Sequence[dict[str, Any]],
+    jobs: Sequence[Sequence[str]],
+    values: Sequence[float],
+    *,
+    failed: int,
+    objective: str,
+) -> None:
+    """What a sweep ends with, on the terminal and in its log.
+
+    Parameters
+    ----------
+    nodes, jobs, values
+        Of each configuration that did not fail, in any order: its nodes, its overrides, its objective.
+    failed : int
+        How many did.
+    """
+    found = [
+        Candidate(configuration, job, value)
+        for configuration, job, value in zip(configurations_of(nodes), jobs, values, strict=True)
+    ]
+
+    def text(width: int) -> str:
+        return summary(
+            found,
+            objective=objective,
+            failed=failed,
+            lost=sum(len(failure_reasons(job)) for job in sweep.bad),
+            sweep=sweep.parent.name,
+            tracking=tracking,
+            log_file=logs.log_file(),
+            width=width,
+        )
+
+    log.info("summary:\n%s", text(terminal.UNLIMITED), extra=logs.FILE_ONLY)
+    terminal.say(text(terminal.columns()))
 
 
 def _objectives(outcome: Outcome, runtime: RuntimeConf) -> float | tuple[float, ...]:

@@ -26,6 +26,7 @@ from anomaly_sweep.launch.jobs import (
     composer_of,
     failure_reasons,
     open_sweep,
+    show_summary,
 )
 from anomaly_sweep.launch.session import sweep_identity
 from anomaly_sweep.sweep.folders import cache_folder
@@ -100,6 +101,18 @@ def search_sweep(
             sweep.failed = bool(search.failures)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None
+    finished = search.finished
+    good = [trial for trial in finished if trial.values]
+    tried = [space.job(trial.params) for trial in good]
+    show_summary(
+        sweep,
+        tracking,
+        composer.jobs(tried),
+        tried,
+        [trial.values[0] for trial in good],
+        failed=len(finished) - len(good),
+        objective=objectives[0],
+    )
     log.info("search %s: %s", search.name, record.best_line(search))
     sweep.check(len(search.finished))
     return [tuple(trial.values) for trial in search.best()]
