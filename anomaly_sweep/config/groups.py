@@ -12,7 +12,7 @@ from anomaly_sweep.errors import ConfigError
 
 POOLS = ("min", "max", "avg")
 ALL_LEVELS = "all"
-PRETRAINED, RANDOM = "pretrained", "random"
+PRETRAINED, PACKAGED, RANDOM = "pretrained", "packaged", "random"
 DETECTION, LOCALIZATION = "detection", "localization"
 LOCALIZER = "localizer"
 #: Groups that have a part in detection only.
@@ -57,8 +57,8 @@ class DatasetConf:
 class BackboneConf:
     """A timm network, its weights and the nodes of its levels.
 
-    ``weights`` is ``pretrained`` (timm's hub, by the tag in ``model``), ``random`` or the path of a
-    ``.safetensors`` or ``.pth`` file.
+    ``weights`` is ``pretrained`` (timm's hub, by the tag in ``model``), ``packaged`` (inside an installed
+    package), ``random`` or the path of a ``.safetensors`` or ``.pth`` file.
     """
 
     name: str = MISSING

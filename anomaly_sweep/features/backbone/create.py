@@ -1,4 +1,4 @@
-"""timm networks with their weights: pretrained, random or from a file."""
+"""timm networks with their weights: pretrained, from a package or a file, or random."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomaly_sweep.config import PRETRAINED, RANDOM, BackboneConf
+from anomaly_sweep.config import PACKAGED, PRETRAINED, RANDOM, BackboneConf
 from anomaly_sweep.errors import WeightsError
+from anomaly_sweep.features.backbone.packaged import packaged
 from anomaly_sweep.fingerprint import file_digest
 
 if TYPE_CHECKING:
@@ -22,18 +23,22 @@ _digests: dict[tuple[str, int, int], str] = {}
 
 
 def weights_label(backbone: BackboneConf) -> str:
-    """How the weights are recorded: ``pretrained:TAG``, ``file:NAME@DIGEST`` or ``random:seedN``.
+    """How the weights are recorded.
+
+    ``pretrained:TAG``, ``packaged:PACKAGE==VERSION``, ``file:NAME@DIGEST`` or ``random:seedN``.
 
     Raises
     ------
     WeightsError
-        If the weights are a file that is not there.
+        If the weights are a file that is not there, or come with a package that is not installed.
     """
     if backbone.weights == PRETRAINED:
         return f"pretrained:{backbone.model}"
     if backbone.weights == RANDOM:
         return f"random:seed{backbone.weights_seed}"
     path = _weight_file(backbone)
+    if backbone.weights == PACKAGED:
+        return f"packaged:{packaged(backbone.model).requirement}"
     return f"file:{path.name}@{_digest(path)[:_DIGEST_SHOWN]}"
 
 
@@ -59,11 +64,13 @@ def is_random(label: str) -> bool:
 
 
 def _weight_file(backbone: BackboneConf) -> Path:
+    if backbone.weights == PACKAGED:
+        return packaged(backbone.model).locate()
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
         raise WeightsError(
             f"backbone.weights={backbone.weights}: no such file (for {backbone.name}). Give pretrained, "
-            "random, or the path of a .safetensors or .pth file"
+            "packaged, random, or the path of a .safetensors or .pth file"
         )
     return path
 
@@ -135,6 +142,9 @@ def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[
     """
     path = _weight_file(backbone)
     state = read_state(path)
+    if backbone.weights == PACKAGED:
+        to_timm = packaged(backbone.model).to_timm
+        state = {to_timm(name): tensor for name, tensor in state.items()}
     own = model.state_dict()
     unknown = sorted(set(state) - set(own))
     wrong = [
