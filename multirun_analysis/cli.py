@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
 
     def body() -> int:
-        from multirun_analysis.commands import COMMANDS  # after the arguments: --help answers at once
+        with terminal.busy("loading"):  # after the arguments: --help answers at once
+            from multirun_analysis.commands import COMMANDS
 
         return COMMANDS[args.command](args)
 

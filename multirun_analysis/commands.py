@@ -37,7 +37,8 @@ SUFFIXES = {"text": ".txt", "md": ".md", "latex": ".tex", "csv": ".csv", "html":
 def _trials(args: argparse.Namespace) -> int:
     with_known_suffix(args.out)
     sweep = None if args.sweep == ALL else args.sweep
-    reading = collect(args.tracking_uri, experiment=args.experiment, sweep=sweep)
+    with terminal.busy("reading the runs"):
+        reading = collect(args.tracking_uri, experiment=args.experiment, sweep=sweep)
     say(reading.notes)
     save_trials(reading.trials, args.out)
     failed = int((reading.trials["status"] != "ok").sum())
@@ -60,7 +61,9 @@ def _tables(args: argparse.Namespace) -> int:
         files += table_files(made, folder, document)
         for table in made:
             terminal.say(
-                to_text(table) if isinstance(table, Table) else f"{table.title}\n  not made: {table.reason}\n"
+                to_text(table, terminal.columns())
+                if isinstance(table, Table)
+                else f"{table.title}\n  not made: {table.reason}\n"
             )
     terminal.say("\n".join(written))
     _log(args, reading.trials, files, args.out, "analysis/tables")
@@ -219,7 +222,7 @@ def _print(made: Sequence[Table | Absent], form: str) -> None:
     absent = [table for table in made if isinstance(table, Absent)]
     shown = [table for table in made if isinstance(table, Table)]
     if form == "text":
-        terminal.say("\n".join(map(to_text, shown)).rstrip("\n"))
+        terminal.say("\n".join(to_text(table, terminal.columns()) for table in shown).rstrip("\n"))
     elif form == "html":
         print(page(shown[0].title if shown else "", "\n".join(map(table_html, shown))), end="")
     else:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from rich.cells import cell_len
+
+from anomaly_sweep.terminal import UNLIMITED, visible
 from multirun_analysis.rendering.html import to_html
-from multirun_analysis.rendering.table import MISSING, Block, Cell, Table, shown
+from multirun_analysis.rendering.table import MISSING, Block, Cell, Row, Table, shown
 
+#: Columns that a table takes at the least for its row headers, and for a column of words.
+_LEAST = 20
 LATEX_SPECIALS = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -36,34 +43,116 @@ DOCUMENT_HEAD = r"""\documentclass[a4paper]{article}
 """
 
 
-def to_text(table: Table) -> str:
-    """Aligned columns for a terminal; ``*`` marks the best values."""
+def to_text(table: Table, width: int = UNLIMITED) -> str:
+    """Aligned columns for a terminal; ``*`` marks the best values.
+
+    Parameters
+    ----------
+    width : int
+        Columns of the terminal. A wider table is cut into groups of columns, one under the other, each with
+        the row headers; words are broken over lines, numbers never.
+    """
+    table = _visible(table)
     columns = [f"{column} " for column in table.columns]  # the room of a mark, as in the cells
-    grid = [(table.corner, columns)]
-    for block in table.blocks:
-        grid += [(f"  {row.header}", [_plain(cell) for cell in row.cells]) for row in block.rows]
-    head = max(len(header) for header, _ in grid)
-    texts = [table.is_text(column) for column in range(len(table.columns))]
-    widths = [max(len(cells[i]) for _, cells in grid) for i in range(len(table.columns))]
+    texts = [table.is_text(column) for column in range(len(columns))]
+    rows = [row for block in table.blocks for row in block.rows]
+    head = max(cell_len(header) for header in (table.corner, *(f"  {row.header}" for row in rows)))
+    head = min(head, max(_LEAST, width // 2))
+    room = max(_LEAST, width - head - 2)
+    widths = []
+    for i, column in enumerate(columns):
+        natural = max(map(cell_len, (column, *(_plain(row.cells[i]) for row in rows))))
+        widths.append(min(natural, room) if texts[i] else natural)
+    lines = _broken([table.title, *table.warnings, *table.caption], width)
+    for group in _groups(widths, room):
+        lines += ["", *_group(table, columns, texts, widths, head, group)]
+    marks = [f"* best as printed   {MISSING} missing"] if not all(texts) else []
+    lines += _broken([*marks, *table.notes], width)
+    return "\n".join(lines) + "\n"
 
-    def line(header: str, cells: list[str]) -> str:
-        padded = [
-            cell.ljust(width) if text else cell.rjust(width)
-            for cell, width, text in zip(cells, widths, texts, strict=True)
-        ]
-        return "  ".join([header.ljust(head), *padded]).rstrip()
 
-    rule = "-" * (head + sum(width + 2 for width in widths))
-    lines = [table.title, *table.warnings, *table.caption, "", line(table.corner, columns), rule]
+def _visible(table: Table) -> Table:
+    """The table without control characters in anything it says."""
+
+    def cell(one: Cell) -> Cell:
+        return one if one.text is None else replace(one, text=visible(one.text))
+
+    def row(one: Row) -> Row:
+        return replace(one, header=visible(one.header), cells=tuple(map(cell, one.cells)))
+
+    return replace(
+        table,
+        title=visible(table.title),
+        caption=tuple(map(visible, table.caption)),
+        corner=visible(table.corner),
+        columns=tuple(map(visible, table.columns)),
+        blocks=tuple(Block(visible(one.label), tuple(map(row, one.rows))) for one in table.blocks),
+        notes=tuple(map(visible, table.notes)),
+        warnings=tuple(map(visible, table.warnings)),
+    )
+
+
+def _groups(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns that stand beside each other, in order; at least one a group."""
+    groups: list[list[int]] = [[]]
+    left = room
+    for column, width in enumerate(widths):
+        if groups[-1] and width > left:
+            groups.append([])
+            left = room
+        groups[-1].append(column)
+        left -= width + 2
+    return groups
+
+
+def _group(
+    table: Table,
+    columns: Sequence[str],
+    texts: Sequence[bool],
+    widths: Sequence[int],
+    head: int,
+    group: Sequence[int],
+) -> list[str]:
+    """The lines of the table with some of its columns."""
+
+    def padded(text: str, column: int) -> str:
+        gap = " " * (widths[column] - cell_len(text))
+        return text + gap if texts[column] else gap + text
+
+    def line(header: str, cells: Sequence[str], indent: str = "") -> list[str]:
+        parts = [_wrapped(header, head, indent)]
+        parts += [_wrapped(cells[i], widths[i]) if texts[i] else [cells[i]] for i in group]
+        high = max(map(len, parts))
+        found = []
+        for one in zip(*([*part, *[""] * (high - len(part))] for part in parts), strict=True):
+            cut = [padded(text, column) for text, column in zip(one[1:], group, strict=True)]
+            found.append("  ".join([one[0] + " " * (head - cell_len(one[0])), *cut]).rstrip())
+        return found
+
+    whole = head + sum(widths[i] + 2 for i in group)
+    lines = [*line(table.corner, columns), "-" * whole]
     for block in table.blocks:
-        lines.append(block.label)
+        lines += _wrapped(block.label, whole)
         for row in block.rows:
             if row.rule_before:
-                lines.append("  " + "-" * (len(rule) - 2))
-            lines.append(line(f"  {row.header}", [_plain(cell) for cell in row.cells]))
-    marks = [f"* best as printed   {MISSING} missing"] if not all(texts) else []
-    lines += [rule, *marks, *table.notes]
-    return "\n".join(lines) + "\n"
+                lines.append("  " + "-" * (whole - 2))
+            lines += line(f"  {row.header}", [_plain(cell) for cell in row.cells], "    ")
+    return [*lines, "-" * whole]
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """A text over lines of so many columns; as it is where it fits."""
+    if cell_len(text) <= width:
+        return [text]
+    own = text[: len(text) - len(text.lstrip())]
+    room = max(1, width - (cell_len(text) - len(text)))  # a wide character takes two
+    return textwrap.wrap(
+        text.strip(), room, initial_indent=own, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _broken(lines: Sequence[str], width: int) -> list[str]:
+    return [part for line in lines for part in _wrapped(line, width)]
 
 
 def to_markdown(table: Table) -> str:

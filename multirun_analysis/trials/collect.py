@@ -21,9 +21,10 @@ def read(args: argparse.Namespace) -> Reading:
         raise AnalysisError("--log needs the tracking store: give --tracking-uri, not --trials")
     sweep = None if args.sweep == ALL else args.sweep
     if args.trials is None:
-        reading = collect(
-            args.tracking_uri, experiment=args.experiment, sweep=sweep, latest=args.sweep is None
-        )
+        with terminal.busy("reading the runs"):
+            reading = collect(
+                args.tracking_uri, experiment=args.experiment, sweep=sweep, latest=args.sweep is None
+            )
     else:
         trials = load_trials(args.trials)
         if sweep is not None:
@@ -43,7 +44,8 @@ def one_sweep(args: argparse.Namespace, name: str) -> Reading:
     if Path(name).suffix in FORMATS:
         reading = unique(load_trials(name), {}, [])
     else:
-        reading = collect(args.tracking_uri, experiment=args.experiment, sweep=name)
+        with terminal.busy("reading the runs"):
+            reading = collect(args.tracking_uri, experiment=args.experiment, sweep=name)
     say(reading.notes)
     return reading
 

@@ -7,9 +7,11 @@ import io
 import re
 from html.parser import HTMLParser
 
+import pytest
 from analysis_stores import make_frame
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from multirun_analysis.papers.ono_mori.tables import tables
 from multirun_analysis.rendering.html import to_html
@@ -47,6 +49,64 @@ def test_text_is_aligned_and_says_missing() -> None:
     assert ours.index("0.123") + 5 == apart.index("-0.500") + 6
     assert "\N{EN DASH}" in ours and "0.250*" in apart
     assert all(line == line.rstrip() for line in lines)
+
+
+WORDS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), max_size=120)
+
+
+def wide(columns: int, header: str, words: str) -> Table:
+    """A table with so many columns of numbers, every third one of words."""
+    cells = tuple(Cell(text=words) if i % 3 == 2 else Cell(i + 0.125, bold=i == 3) for i in range(columns))
+    rows = (Row(header, cells), Row("mean", cells, rule_before=True))
+    names = tuple(f"column {i}" for i in range(columns))
+    return Table("t", f"Title {words}", (words,), "corner", names, (Block(words, rows),), (words,), (words,))
+
+
+@given(st.integers(1, 14), st.integers(50, 160), WORDS, WORDS)
+def test_a_table_fits_the_terminal_and_loses_nothing(
+    columns: int, width: int, header: str, words: str
+) -> None:
+    table = wide(columns, header, words)
+    text = to_text(table, width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    numbers = [f"{i}.125" for i in range(columns) if i % 3 != 2]
+    for number in numbers:
+        assert text.count(number) >= 2
+    for i in range(columns):
+        assert f"column {i} " in text or f"column {i}\n" in text
+
+
+@pytest.mark.parametrize("columns", [1, 3, 11])
+@pytest.mark.parametrize("words", ["short", "many words in a cell " * 8, "[bold]x[/bold]", "a\x1b[31mb"])
+def test_off_a_terminal_nothing_is_broken(columns: int, words: str) -> None:
+    text = to_text(wide(columns, "a long header of a row " * 5, words))
+    assert sum("mean" in line for line in text.splitlines()) == 1
+    assert "\x1b" not in text
+    assert text == to_text(wide(columns, "a long header of a row " * 5, words), 5000)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 132, 200])
+def test_the_papers_tables_fit(width: int) -> None:
+    for table in tables(make_frame()):
+        if isinstance(table, Table):
+            assert max(map(cell_len, to_text(table, width).splitlines())) <= width
+
+
+def test_columns_that_do_not_fit_stand_below() -> None:
+    lines = to_text(wide(6, "row", "w"), 60).splitlines()
+    heads = [line for line in lines if line.startswith("corner")]
+    assert [re.findall(r"column \d", head) for head in heads] == [
+        ["column 0", "column 1", "column 2", "column 3"],
+        ["column 4", "column 5"],
+    ]
+    assert sum(line.startswith("  row") for line in lines) == 2
+
+
+def test_wide_characters_stay_in_line() -> None:
+    rows = (Row("部品", (Cell(0.5),)), Row("plain", (Cell(0.25),)))
+    text = to_text(Table("t", "T", (), "c", ("v",), (Block("b", rows),)))
+    ends = {cell_len(line) for line in text.splitlines() if re.search(r"0\.\d", line)}
+    assert len(ends) == 1
 
 
 def test_markdown_has_one_width_and_escapes_pipes() -> None:
