@@ -70,6 +70,20 @@ def test_a_condition_on_categories_asks_for_their_mean(grid: pd.DataFrame) -> No
     assert "Coverage: 2 of 2" in table.notes[0] and "category=bottle|screw" in table.caption[0]
 
 
+@pytest.mark.parametrize("column", ["image_ap", "image_f1max", "image_fpr95"])
+def test_other_metrics(grid: pd.DataFrame, column: str) -> None:
+    table = free_pivot(grid, "pca_mode", "estimator", "layer=all", value=column)
+    plain = grid[grid["layer"] == "all"].pivot_table(column, "pca_mode", "estimator")
+    shown = values(table)
+    pd.testing.assert_frame_equal(shown, plain.loc[shown.index, shown.columns], **LOOSE)
+    # Of the false positive rate the lowest is the best; all are printed as shares.
+    best = shown.idxmin(axis=1) if column == "image_fpr95" else shown.idxmax(axis=1)
+    for row in table.blocks[0].rows:
+        bold = [name for name, cell in zip(table.columns, row.cells, strict=True) if cell.bold]
+        assert best[row.header] in bold
+        assert all(cell.decimals == 3 for cell in row.cells)
+
+
 def test_holes_are_holes(grid: pd.DataFrame) -> None:
     holed = grid.copy()
     one = (holed["category"] == "cable") & (holed["layer"] == "level1")

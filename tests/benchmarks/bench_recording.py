@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CATEGORIES = 15
+#: Metrics of a detection trial beside AUROC.
+IMAGE_METRICS = ("image_ap", "image_f1max", "image_fpr95")
 
 
 def main() -> None:
@@ -104,7 +106,20 @@ def grid_launcher(folder: Path) -> tuple[Seconds, int]:
     plan = make_plan(configurations_of(nodes), FileIndex(cache / "files.sqlite"))
     rng = random.Random(0)
     ResultStore(cache / "results.sqlite").put(
-        [TrialResult(print_, "ok", rng.random(), 10, 4, 5, 0.01, 0.01) for print_ in plan.fingerprints]
+        [
+            TrialResult(
+                print_,
+                "ok",
+                rng.random(),
+                10,
+                4,
+                5,
+                0.01,
+                0.01,
+                **{name: rng.random() for name in IMAGE_METRICS},
+            )
+            for print_ in plan.fingerprints
+        ]
     )
     command = ["-m", "experiment=ono_mori_grid", *fixed]
     return launch(command), len(plan.configurations)
@@ -129,7 +144,8 @@ def recorder(folder: Path, number: int, sample: int) -> tuple[Seconds, Seconds]:
     ours = Recorder(TrackingConf(uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts")))
     rows = [
         {**dict.fromkeys(names.TRIAL_COLUMNS), "category": f"category{index}", "status": "ok"}
-        | {"image_auroc": 0.5, "fit_seconds": 0.01, "score_seconds": 0.01, "reason": ""}
+        | dict.fromkeys(("image_auroc", *IMAGE_METRICS), 0.5)
+        | {"fit_seconds": 0.01, "score_seconds": 0.01, "reason": ""}
         for index in range(CATEGORIES)
     ]
     labels, context = dict.fromkeys(names.GROUPS, "x"), {"dataset": "d", "weights": "w", "input_size": "64"}

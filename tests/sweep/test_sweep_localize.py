@@ -134,12 +134,7 @@ def test_a_run_says_everything(tiny_dataset: Path, tmp_path: Path) -> None:
         "input_size": "64",
     }
     rows = {row["category"]: row for row in outcome.rows}
-    for column, prefix in (
-        ("image_auroc", "auc/"),
-        ("pixel_auroc", "pixel_auroc/"),
-        ("aupro", "aupro/"),
-        ("aupro_mvtec", "aupro_mvtec/"),
-    ):
+    for column, prefix in names.PREFIXES.items():
         for category, row in rows.items():
             assert record.data.metrics[prefix + category] == row[column]
         mean = np.mean([row[column] for row in rows.values()])

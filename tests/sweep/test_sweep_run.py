@@ -85,10 +85,18 @@ def test_a_run_says_everything_about_its_configuration(tiny_dataset: Path, tmp_p
     assert run.data.metrics["auc/linen"] == rows["linen"]
     assert run.data.metrics["auc/mean"] == pytest.approx(np.mean(list(rows.values())))
     assert run.data.metrics["failed_trials"] == 0
+    first = next(row for row in outcome.rows if row["category"] == "washer")
+    for column, prefix in (("image_ap", "ap"), ("image_f1max", "f1max"), ("image_fpr95", "fpr95")):
+        assert run.data.metrics[f"{prefix}/washer"] == first[column]
+        assert run.data.metrics[f"{prefix}/mean"] == pytest.approx(
+            np.mean([row[column] for row in outcome.rows])
+        )
     tags = run.data.tags
     assert "random weights" in tags[names.TAG_WARNING]
     assert "random weights" in tags[names.TAG_NOTE]
-    assert f"| washer | {rows['washer']:.4f} | 6 | 10 |" in tags[names.TAG_NOTE]
+    shown = ("image_auroc", "image_ap", "image_f1max", "image_fpr95")
+    figures = " | ".join(f"{first[column]:.4f}" for column in shown)
+    assert f"| washer | {figures} | 6 | 10 |" in tags[names.TAG_NOTE]
     assert "torch==" in tags[names.TAG_VERSIONS]
     assert tags[names.TAG_FINGERPRINT]
     table = json.loads(

@@ -13,7 +13,7 @@ import pytest
 from localize_cases import localization, localizer
 from mlflow.artifacts import download_artifacts
 from omegaconf import OmegaConf
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 from sweep_cases import FLOW, KNN1, MVG, configuration, runtime, tracking
 
 from anomaly_sweep.config import TrackingConf
@@ -58,6 +58,13 @@ def check(root: Path, outcomes: Sequence[Outcome], found: dict[str, dict[str, An
         assert own["defects"] == [record.defect for record in category.test]
         assert all((root / path).is_file() for path in own["paths"])
         assert row["image_auroc"] == pytest.approx(roc_auc_score(labels, own["scores"]), abs=1e-12)
+        assert row["image_ap"] == pytest.approx(average_precision_score(labels, own["scores"]), abs=1e-12)
+        precision, recall, _ = precision_recall_curve(labels, own["scores"])
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+        assert row["image_f1max"] == pytest.approx(f1.max(), abs=1e-12)
+        fpr, tpr, _ = roc_curve(labels, own["scores"], drop_intermediate=False)
+        assert row["image_fpr95"] == pytest.approx(fpr[tpr >= 0.95].min(), abs=1e-12)
+        assert (row["pixel_ap"] is None) == (row["pixel_f1max"] is None) == (row["task"] == "detection")
 
 
 def test_a_sweep_has_them_on_its_parent_run_and_the_analysis_reads_them(
