@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from flow_parts import fixed
 
-from anomaly_sweep.estimators.flow import FlowSettings, flow_settings
+from anomaly_sweep.estimators.flow import FlowSettings
 from anomaly_sweep.estimators.flow.coupling import (
     FlowShape,
     Permutations,
@@ -17,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def settings(coupling: str, **changes: object) -> FlowSettings:
-    return flow_settings(coupling=coupling, blocks=3, hidden=7, hidden_layers=2, **changes)
+    return fixed(coupling=coupling, blocks=3, hidden=7, hidden_layers=2, **changes)
 
 
 def stack(shape: FlowShape, members: int, gain: float = 2.0):
@@ -55,7 +56,7 @@ def test_inverse(coupling: str, d: int) -> None:
 
 @pytest.mark.parametrize("coupling", ["glow", "realnvp"])
 def test_gradients(coupling: str) -> None:
-    shape = FlowShape(5, flow_settings(coupling=coupling, blocks=2, hidden=3))
+    shape = FlowShape(5, fixed(coupling=coupling, blocks=2, hidden=3))
     parameters, permutations = stack(shape, 2)
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     leaves = [p.requires_grad_() for p in parameters]
@@ -77,7 +78,7 @@ def test_forward_of_a_stack_is_forward_of_each() -> None:
 
 def test_two_sided_block_by_hand() -> None:
     """One block on two dimensions, written out in numpy."""
-    shape = FlowShape(2, flow_settings(blocks=1, hidden=3, hidden_layers=1, clamp=3.0))
+    shape = FlowShape(2, fixed(blocks=1, hidden=3, hidden_layers=1, clamp=3.0))
     parameters, permutations = stack(shape, 1)
     w = [p[0].numpy() for p in parameters]
 
@@ -98,7 +99,7 @@ def test_two_sided_block_by_hand() -> None:
 
 
 def test_parameter_count() -> None:
-    shape = FlowShape(5, flow_settings(blocks=2, hidden=7, hidden_layers=2))
+    shape = FlowShape(5, fixed(blocks=2, hidden=7, hidden_layers=2))
     one = (3 * 7 + 7) + (7 * 7 + 7) + (7 * 4 + 4)
     two = (2 * 7 + 7) + (7 * 7 + 7) + (7 * 6 + 6)
     assert shape.parameters == 2 * (one + two)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flow_parts import fixed
 from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from anomaly_sweep.estimators.flow import (
 from anomaly_sweep.estimators.flow.stacks import PADDING
 
 register()
-SHORT = flow_settings(steps=20)
+SHORT = fixed(steps=20)
 
 
 def data(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -38,7 +39,7 @@ def data(n: int, d: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("d", [1, 2, 3, 8])
 def test_higher_is_more_anomalous(d: int, score: str) -> None:
     train = data(40, d)
-    flow = CouplingFlow(flow_settings(steps=60, score=score), seed=3).fit(train)
+    flow = CouplingFlow(fixed(steps=60, score=score), seed=3).fit(train)
     far = train.mean(0) + 8 * train.std(0) * np.sign(data(10, d, 1) - 3)
     near, scores = flow.score_samples(data(30, d, 2)), flow.score_samples(far)
     assert near.dtype == np.float64 and near.shape == (30,)
@@ -147,6 +148,11 @@ def test_bad_scoring_data_and_devices() -> None:
         {"eps": 0},
         {"weight_decay": -1},
         {"score": "auc"},
+        {"folds": 1},
+        {"folds": -1},
+        {"patience": 0},
+        {"whiten": "zca"},
+        {"start": "zero"},
     ],
 )
 def test_settings_are_checked(change: dict[str, object]) -> None:
@@ -160,6 +166,13 @@ def test_presets() -> None:
     assert all(preset.score == "z2" for preset in PRESETS.values())
     assert [FAST.width(d) for d in (2, 8, 30, 1248)] == [16, 16, 60, 64]
     assert DIFFERNET.width(2) == 2048
+    # DifferNet's own schedule: all of it, from torch's initial values, on what it is given, standardised.
+    assert (DIFFERNET.steps, DIFFERNET.folds, DIFFERNET.start, DIFFERNET.whiten) == (
+        1920,
+        0,
+        "random",
+        "standard",
+    )
     with pytest.raises(EstimatorError, match="preset"):
         flow_settings("slow")
     with pytest.raises(EstimatorError, match="no setting depth"):
@@ -195,6 +208,9 @@ def test_every_setting_is_config(field: str) -> None:
         "eps": 1e-3,
         "learning_rate": 0.5,
         "weight_decay": 0.25,
+        "folds": 3,
+        "whiten": "standard",
+        "start": "random",
     }
     value = changed.get(field, 500)
     assert composed("flow", f"estimator.{field}={value}").settings == flow_settings(**{field: value})

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 import torch
+from flow_parts import fixed
 
 from anomaly_sweep.estimators.flow import FlowSettings, flow_settings, plan_stacks, train_stack
 from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, initial_member, loss
@@ -35,9 +36,7 @@ def arguments(settings: FlowSettings, d: int, sizes: list[int], dtype: torch.dty
 @pytest.mark.parametrize("hidden_layers", [1, 2, 3])
 @pytest.mark.parametrize(("d", "blocks"), [(2, 1), (3, 2), (6, 3), (7, 3)])
 def test_gradient_is_autograds(coupling: str, hidden_layers: int, d: int, blocks: int) -> None:
-    settings = flow_settings(
-        coupling=coupling, blocks=blocks, hidden=5, hidden_layers=hidden_layers, clamp=1.5
-    )
+    settings = fixed(coupling=coupling, blocks=blocks, hidden=5, hidden_layers=hidden_layers, clamp=1.5)
     shape, parameters, permutations, x, weights = arguments(settings, d, [4, 7, 1])
     leaf = parameters.clone().requires_grad_()
     losses = loss(shape.views(leaf), permutations, x, weights, shape)
@@ -53,7 +52,7 @@ def test_gradient_is_autograds(coupling: str, hidden_layers: int, d: int, blocks
 
 
 def test_new_samples_and_parameters_are_read() -> None:
-    shape, parameters, permutations, x, weights = arguments(flow_settings(blocks=2, hidden=4), 5, [6, 3])
+    shape, parameters, permutations, x, weights = arguments(fixed(blocks=2, hidden=4), 5, [6, 3])
     step = Step(shape, parameters, permutations, x, weights)
     step.run()
     x.mul_(0.5)
@@ -68,7 +67,7 @@ def test_new_samples_and_parameters_are_read() -> None:
 )
 def test_descent_is_adam_on_the_loss(changes: dict[str, object]) -> None:
     """Plain autograd and `torch.optim.Adam`, one tensor for each parameter, is the reference."""
-    settings = flow_settings(blocks=2, hidden=4, learning_rate=0.01, **changes)
+    settings = fixed(blocks=2, hidden=4, learning_rate=0.01, **changes)
     shape, parameters, permutations, x, weights = arguments(settings, 5, [6, 3])
     leaves = [view.clone().requires_grad_() for view in shape.views(parameters)]
     optimizer = torch.optim.Adam(
@@ -90,7 +89,7 @@ def test_rehearsing_leaves_no_trace() -> None:
     """What a CUDA graph is captured after: steps that warm everything up and are undone."""
     losses = []
     for rehearsed in (False, True):
-        descent = Descent(*arguments(flow_settings(blocks=2, hidden=4, learning_rate=0.1), 5, [6, 3]))
+        descent = Descent(*arguments(fixed(blocks=2, hidden=4, learning_rate=0.1), 5, [6, 3]))
         if rehearsed:
             descent.rehearse()
         for _ in range(5):
@@ -117,7 +116,7 @@ def tensors(thing: object) -> Iterator[torch.Tensor]:
 @pytest.mark.parametrize("coupling", ["glow", "realnvp"])
 @pytest.mark.parametrize(("d", "n", "hidden_layers"), [(2, 3, 1), (7, 20, 2), (64, 5, 3), (101, 30, 2)])
 def test_memory_is_foreseen(coupling: str, d: int, n: int, hidden_layers: int) -> None:
-    settings = flow_settings(coupling=coupling, hidden_layers=hidden_layers)
+    settings = fixed(coupling=coupling, hidden_layers=hidden_layers)
     shape, *given = arguments(settings, d, [n] * 3, torch.float32)
     step = Step(shape, *given)
     foreign = {tensor.untyped_storage().data_ptr() for tensor in tensors(given)}
@@ -140,7 +139,7 @@ def test_stacks_on_a_gpu_fit_its_memory() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")
 @pytest.mark.parametrize("batch_size", ["full", 8])
 def test_cuda_is_cpu(batch_size: int | str) -> None:
-    settings = flow_settings(steps=30, batch_size=batch_size)
+    settings = fixed(steps=30, batch_size=batch_size)
     data = [torch.randn(n, 6, generator=torch.Generator().manual_seed(n)).numpy() for n in (9, 20, 24)]
     ours = train_stack(data, [1, 2, 3], settings, "cuda")
     for gpu, cpu in zip(ours, train_stack(data, [1, 2, 3], settings), strict=True):

@@ -5,22 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from flow_parts import banana, fixed
 from sklearn.metrics import roc_auc_score
 
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.flow import FittedFlow, flow_settings, score_stack, train_stack
+from anomaly_sweep.estimators.flow import FittedFlow, score_stack, train_stack
 
 torch.set_num_threads(1)  # the products are tiny: threads would only wait for each other
-SHORT = flow_settings(steps=30)
+SHORT = fixed(steps=30)
 
 
-def banana(n: int, seed: int) -> np.ndarray:
-    """A bent Gaussian; its entropy is `BANANA_ENTROPY`."""
-    rng = np.random.default_rng(seed)
-    first = rng.standard_normal(n)
-    return np.stack([first, first**2 / 2 + rng.normal(0, 0.3, n)], 1)
-
-
+#: Of `banana`.
 BANANA_ENTROPY = 1 + math.log(2 * math.pi) + math.log(0.3)
 
 
@@ -35,9 +30,7 @@ def test_gaussian_reaches_the_entropy() -> None:
     covariance = np.array([[4.0, 1.8, 0], [1.8, 1.0, 0.02], [0, 0.02, 1e-2]])
     train, test = (rng.multivariate_normal([1, -2, 30], covariance, size) for size in (4000, 4000))
     entropy = 0.5 * (3 * (1 + math.log(2 * math.pi)) + np.linalg.slogdet(covariance)[1])
-    (flow,) = train_stack(
-        [train], [0], flow_settings(hidden=16, steps=300, learning_rate=5e-3, batch_size=500)
-    )
+    (flow,) = train_stack([train], [0], fixed(hidden=16, steps=300, learning_rate=5e-3, batch_size=500))
     assert isinstance(flow, FittedFlow)
     nll = flow.score_samples(test, "nll")
     assert nll.mean() == pytest.approx(entropy, abs=0.06)
@@ -59,7 +52,7 @@ def test_same_held_out_likelihood_as_zuko() -> None:
             optimizer.step()
     theirs = -other().log_prob(torch.tensor(test, dtype=torch.float32)).mean().item()
     (flow,) = train_stack(
-        [train], [0], flow_settings(blocks=4, hidden=32, hidden_layers=2, steps=200, learning_rate=5e-3)
+        [train], [0], fixed(blocks=4, hidden=32, hidden_layers=2, steps=200, learning_rate=5e-3)
     )
     assert isinstance(flow, FittedFlow)
     ours = flow.score_samples(test, "nll").mean()
@@ -78,7 +71,7 @@ def test_same_held_out_likelihood_as_zuko() -> None:
     ],
 )
 def test_stacked_is_alone(d: int, changes: dict[str, object]) -> None:
-    settings = flow_settings(steps=30 if d < 512 else 10, **changes)
+    settings = fixed(steps=30 if d < 512 else 10, **changes)
     sizes = [2, 60, 391, 60, 33]
     data = [normal(n, d, seed) for seed, n in enumerate(sizes)]
     test = [normal(40, d, 100 + seed) for seed in range(5)]
@@ -96,7 +89,7 @@ def test_stacked_is_alone(d: int, changes: dict[str, object]) -> None:
 
 def test_whole_training_stacked_is_alone() -> None:
     data = [normal(n, 7, seed) for seed, n in enumerate([60, 50, 55])]
-    settings = flow_settings()
+    settings = fixed()
     labels = np.repeat([0, 1], 50)
     for i, stacked in enumerate(train_stack(data, range(3), settings)):
         (alone,) = train_stack([data[i]], [i], settings)
@@ -126,16 +119,16 @@ def test_neighbours_change_nothing() -> None:
 def test_padding_is_exact() -> None:
     """A long neighbour pads a member's data; its loss is still the mean over its own rows."""
     short, long = normal(3, 4, 0), normal(200, 4, 1)
-    padded, _ = train_stack([short, long], [5, 6], flow_settings(steps=0))
+    padded, _ = train_stack([short, long], [5, 6], fixed(steps=0))
     # The loss is on standardised data and without the Gaussian's constant.
-    constant = 4 * math.log(2 * math.pi) / 2 + np.log(padded.standardizer.scale).sum()
+    constant = 4 * math.log(2 * math.pi) / 2 + np.log(1 / padded.whitener.scale).sum()
     by_hand = (padded.score_samples(short, "nll") - constant).mean() / 4
     assert padded.losses[0] == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_an_epoch_sees_every_sample_once() -> None:
     """With parameters that hardly move, the batches' losses average to the loss of all samples."""
-    still = flow_settings(steps=4, batch_size=4, learning_rate=1e-12)
+    still = fixed(steps=4, batch_size=4, learning_rate=1e-12)
     sizes = [5, 8, 3]
     five, eight, three = train_stack([normal(n, 4, n) for n in sizes], sizes, still)
     for flow, weights in [(five, [4, 1]), (eight, [4, 4]), (three, [3, 3])]:
@@ -146,7 +139,7 @@ def test_an_epoch_sees_every_sample_once() -> None:
 
 def test_seeds_and_the_global_random_state() -> None:
     x = normal(20, 4, 0)
-    settings = flow_settings(steps=10, batch_size=7)
+    settings = fixed(steps=10, batch_size=7)
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
@@ -161,7 +154,7 @@ def test_seeds_and_the_global_random_state() -> None:
 
 
 def test_divergence_stays_with_its_member() -> None:
-    wild = flow_settings(learning_rate=0.3, clamp=30.0, hidden=8, steps=20)
+    wild = fixed(learning_rate=0.3, clamp=30.0, hidden=8, steps=20)
     data = [normal(20, 3, seed) for seed in range(16)]
     results = train_stack(data, range(16), wild)
     failed = [i for i, result in enumerate(results) if isinstance(result, EstimatorError)]

@@ -50,6 +50,8 @@ FLOW = {
     "blocks": 2,
     "hidden": 8,
     "steps": 4,
+    "folds": 0,
+    "start": "random",
 }
 FOREST = {"name": "forest", "_target_": "sklearn.ensemble.IsolationForest", "n_estimators": 5}
 
@@ -423,3 +425,17 @@ def test_equal_content_has_equal_seeds() -> None:
         for a, b in zip(one, named, strict=True):
             same = found[b.fingerprint].image_auroc
             assert found[a.fingerprint].image_auroc == pytest.approx(same, abs=1e-6)
+
+
+def test_a_flow_of_gaussian_features_is_mvg() -> None:
+    """By default it leaves the Gaussian for held-back training images only, and there is nothing to gain."""
+    features, labels = two_levels()
+    chosen = {"name": "flow", "_target_": f"{ESTIMATORS}.flow.coupling_flow"}
+    for mode in (
+        PcaModeConf("none"),
+        PcaModeConf("npca50", "npca", 0.5),
+        PcaModeConf("npca95", "npca", 0.95),
+    ):
+        pair = trial(mode, chosen, ("2",)), trial(mode, MVG, ("2",))
+        found = by_print(run_trials(features, labels, pair))
+        assert len({found[one.fingerprint].image_auroc for one in pair}) == 1

@@ -74,13 +74,17 @@ def initial_member(shape: FlowShape, generator: torch.Generator) -> tuple[list[T
     -------
     parameters : list of float32 tensors
         Without the leading stack dimension; uniform within ``1 / sqrt(in)``, as `torch.nn.Linear` begins.
+        With ``start="identity"`` the last layer of each network is zero.
     permutations : int64 tensor, (blocks, d)
     """
     orders = [torch.randperm(shape.d, generator=generator) for _ in range(shape.blocks)]
     permutations = torch.stack(orders) if orders else torch.empty(0, shape.d, dtype=torch.int64)
     parameters = []
-    for out, size in shape.layers:
+    per_net = shape.settings.hidden_layers + 1
+    for place, (out, size) in enumerate(shape.layers):
         values = torch.rand(out * (size + 1), generator=generator).mul_(2).sub_(1).div_(math.sqrt(size))
+        if shape.settings.start == "identity" and place % per_net == per_net - 1:
+            values.zero_()
         parameters += [values[out:].view(out, size).clone(), values[:out].view(out, 1).clone()]
     return parameters, permutations
 

@@ -1,4 +1,4 @@
-"""From matrices to padded, standardised stacks."""
+"""From matrices to padded, whitened stacks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
 from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.estimators.flow.settings import Whitening
 
 Floats = NDArray[np.float64]
 
@@ -35,20 +37,42 @@ def as_matrix(x: ArrayLike, *, least: int) -> Floats:
     return matrix
 
 
-@dataclass(frozen=True)
-class Standardizer:
-    """Mean and standard deviation of every dimension, float64 ``(d,)``.
+#: The least variance along a direction that whitening divides by, relative to the largest.
+LEAST = 2.0**-40
 
-    Principal components differ in scale by many decades; a flow on raw values would be trained on the
-    largest alone.
+
+@dataclass(frozen=True, eq=False)
+class Whitener:
+    """An affine map of the data, fitted to training samples.
+
+    ``(x - mean) * scale``, and along the orthonormal rows of `directions` other factors in place of `scale`.
+
+    Attributes
+    ----------
+    mean : float64 array, (d,)
+    scale : float64 array, (d,)
+        Where there are directions, the same in all dimensions.
+    directions : float64 array, (r, d)
+    factors : float64 array, (r,)
     """
 
     mean: Floats
     scale: Floats
+    directions: Floats
+    factors: Floats
 
     @classmethod
-    def of(cls, x: Floats) -> Standardizer:
-        """From the training data. A dimension that is constant up to rounding is centred only.
+    def of(cls, x: Floats, how: Whitening) -> Whitener:
+        """From the training data ``(n, d)``.
+
+        "standard": mean 0 and variance 1 in every dimension; one that is constant up to rounding is centred
+        only. Principal components differ in scale by many decades, and a flow on raw values would be trained
+        on the largest alone.
+
+        "ledoit_wolf": by the inverse root of the Ledoit-Wolf covariance (2004), the symmetric one, which does
+        not depend on the signs or the order of eigenvectors; on uncorrelated dimensions it is a division of
+        each by its shrunk standard deviation. Variances are at least `LEAST` of the largest, which matters
+        where nothing is shrunk (two samples).
 
         Raises
         ------
@@ -56,16 +80,62 @@ class Standardizer:
             If the values are so large that their variance overflows.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, scale = x.mean(0), x.std(0)
-        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            mean, deviation = x.mean(0), x.std(0)
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
             raise EstimatorError(f"flow: values up to {np.abs(x).max():.3g} overflow when standardised")
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-        return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
+        d = x.shape[1]
+        constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        if how == "standard" or constant.all() or not deviation.any():
+            scale = 1 / np.where(constant | (deviation == 0), 1.0, deviation)
+            return cls(mean, scale, np.empty((0, d)), np.empty(0))
+        # In units of the largest deviation no square overflows or vanishes.
+        unit = deviation.max()
+        centred = (x - mean) / unit
+        try:
+            _, singular, directions = linalg.svd(centred, full_matrices=False)
+        except linalg.LinAlgError as error:
+            raise EstimatorError(f"flow: the SVD of {len(x)} samples in {d} dimensions failed") from error
+        variances = singular**2 / len(x)
+        shrinkage, average = ledoit_wolf(centred, variances)
+        shrunk = (1 - shrinkage) * np.append(variances, 0.0) + shrinkage * average
+        factors = 1 / (unit * np.sqrt(np.maximum(shrunk, LEAST * shrunk.max())))
+        return cls(mean, np.full(d, factors[-1]), directions, factors[:-1])
 
     def __call__(self, x: Floats) -> Floats:
-        """Standardise ``(n, d)``."""
-        standard: Floats = (x - self.mean) / self.scale
-        return standard
+        """Whiten ``(n, d)``."""
+        return self._map(x - self.mean, self.scale, self.factors)
+
+    def inverse(self, white: Floats) -> Floats:
+        """The samples ``(n, d)`` of whitened ones."""
+        return self._map(white, 1 / self.scale, 1 / self.factors) + self.mean
+
+    @property
+    def log_det(self) -> float:
+        """Logarithm of the determinant of the map."""
+        rest = np.log(self.scale).sum() - len(self.factors) * np.log(self.scale[0])
+        return float(rest + np.log(self.factors).sum()) if len(self.factors) else float(rest)
+
+    def _map(self, x: Floats, scale: Floats, factors: Floats) -> Floats:
+        if not len(factors):
+            return x * scale
+        along: Floats = x @ self.directions.T
+        mapped: Floats = x * scale + (along * (factors - scale[0])) @ self.directions
+        return mapped
+
+
+def ledoit_wolf(centred: Floats, variances: Floats) -> tuple[float, float]:
+    """Shrinkage and average variance (Ledoit & Wolf, 2004), from the covariance's non-zero eigenvalues.
+
+    scikit-learn's ``ledoit_wolf_shrinkage`` of centred data ``(n, d)``: its sums over pairs of dimensions are
+    sums over samples and over eigenvalues.
+    """
+    n, d = centred.shape
+    average = variances.sum() / d
+    squares = np.square(variances).sum()
+    distance = squares / d - average**2
+    error = (np.square(np.square(centred).sum(1)).sum() / n - squares) / (d * n)
+    error = min(error, distance)
+    return (error / distance if error > 0 else 0.0), float(average)
 
 
 def pad(matrices: Sequence[Floats], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 class CouplingFlow:
     """Normalizing flow of affine couplings (RealNVP; DifferNet's two-sided form by default).
 
-    A stack of one: what `train_stack` gives for many flows at once, this gives for one. Data are
-    standardised per dimension inside. With one dimension no coupling exists, and the flow is the Gaussian
-    with the mean and standard deviation of the training data.
+    A stack of one: what `train_stack` gives for many flows at once, this gives for one. Data are whitened
+    inside; by default the flow begins as the Gaussian of that whitening and leaves it for as many steps as
+    held-back training samples speak for (`anomaly_sweep.estimators.flow.choice`). Where the data are
+    principal components, those held back should not have been seen by these either: `train_stack` takes
+    `refits`. With one dimension no coupling exists, and the flow is the Gaussian with the mean and standard
+    deviation of the training data.
 
     Parameters
     ----------

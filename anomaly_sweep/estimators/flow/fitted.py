@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, forward, inverse
-from anomaly_sweep.estimators.flow.data import Floats, Standardizer, as_matrix, pad
+from anomaly_sweep.estimators.flow.data import Floats, Whitener, as_matrix, pad
 from anomaly_sweep.estimators.flow.settings import Score
 
 
@@ -30,17 +30,22 @@ class FittedFlow:
         See `anomaly_sweep.estimators.flow.coupling`, without the stack dimension.
     permutations : int64 tensor, (blocks, d)
     shape : FlowShape
-    standardizer : Standardizer
+    whitener : Whitener
     losses : float64 array, (steps + 1,)
-        Mean over the step's samples of ``(|z|^2 / 2 - log_det) / d`` on standardised data before every step
+        Mean over the step's samples of ``(|z|^2 / 2 - log_det) / d`` on whitened data before every step taken
         and, over all samples, after the last.
     """
 
     parameters: list[Tensor]
     permutations: Tensor
     shape: FlowShape
-    standardizer: Standardizer
+    whitener: Whitener
     losses: Floats
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return len(self.losses) - 1
 
     def score_samples(self, x: ArrayLike, score: Score | None = None) -> Floats:
         """Anomaly scores: `score_stack` of this flow alone."""
@@ -62,8 +67,7 @@ class FittedFlow:
                 pad([latents], torch.float64, device),
                 self.shape,
             )
-        data: Floats = x[0].T.cpu().numpy() * self.standardizer.scale + self.standardizer.mean
-        return data
+        return self.whitener.inverse(x[0].T.cpu().numpy())
 
     def _matrix(self, x: ArrayLike) -> Floats:
         matrix = as_matrix(x, least=1)
@@ -112,7 +116,7 @@ def score_stack(
             values = energy.mean(1)
         else:
             base = energy.sum(1) / 2 + flow.shape.d * math.log(2 * math.pi) / 2
-            values = base - log_det + np.log(flow.standardizer.scale).sum()
+            values = base - log_det - flow.whitener.log_det
         if not np.isfinite(values).all():
             raise EstimatorError("flow: a score overflows: the samples are too far from the training data")
         scores.append(values)
@@ -120,13 +124,13 @@ def score_stack(
 
 
 def _latents(flows: Sequence[FittedFlow], matrices: Sequence[ArrayLike]) -> list[tuple[Floats, Floats]]:
-    """Latents ``(n_i, d)`` and log-determinants ``(n_i,)`` on standardised data."""
+    """Latents ``(n_i, d)`` and log-determinants ``(n_i,)`` on whitened data."""
     if len(flows) != len(matrices) or len({flow.shape for flow in flows}) > 1:
         raise ValueError("flows of one stack must be of one shape and have one matrix each")
     if not flows:
         return []
     device = flows[0]._device
-    data = [flow.standardizer(flow._matrix(x)) for flow, x in zip(flows, matrices, strict=True)]
+    data = [flow.whitener(flow._matrix(x)) for flow, x in zip(flows, matrices, strict=True)]
     with torch.no_grad():
         z, log_det = forward(
             [torch.stack(same).double() for same in zip(*(f.parameters for f in flows), strict=True)],

@@ -69,12 +69,15 @@ def plan_stacks(
 
 
 def stack_bytes(n: int, d: int, settings: FlowSettings) -> int:
-    """Memory that training takes for each member of a stack, of `d` dimensions and `n` samples."""
+    """Memory that training takes for each member of a stack, of `d` dimensions and `n` samples.
+
+    With `folds` these are trained together, and are what takes most.
+    """
     shape = FlowShape(d, settings)
     rows = settings.rows(n)
     # The data and a batch; parameters, their gradient and two moments; a step; the last losses' forward pass.
     numbers = d * (n + rows) + 4 * shape.parameters + step_numbers(shape, rows) + (shape.blocks + 6) * d * n
-    return 4 * numbers
+    return 4 * numbers * max(1, settings.folds)
 
 
 def _joins(
@@ -98,7 +101,7 @@ def _members(n: int, d: int, settings: FlowSettings, memory: float | None) -> in
     if memory is not None:
         return int(min(CUDA_MEMBERS, max(1, memory // stack_bytes(n, d, settings))))
     rows = settings.rows(n)
-    work = (rows + 64) * FlowShape(d, settings).parameters
+    work = (rows + 64) * FlowShape(d, settings).parameters * max(1, settings.folds)
     return int(min(CPU_MEMBERS, max(1, CPU_WORK // max(1, work))))
 
 

@@ -69,7 +69,7 @@ def step_numbers(shape: FlowShape, rows: int) -> int:
     width, outputs = shape.settings.width(shape.d), [[out for out, _ in net] for net in shape.nets]
     # A block's rows, the half that is kept, the outputs of its layers and the gain; then what blocks share.
     block = shape.d * len(outputs) + sum(sum(net) + net[-1] // 2 for net in outputs)
-    return shape.parameters + rows * (shape.blocks * block + 2 * width + 6 * shape.d + 4)
+    return shape.parameters + rows * (shape.blocks * block + 2 * width + 6 * shape.d + 5)
 
 
 class Step:
@@ -93,6 +93,8 @@ class Step:
         After `run`: of the sum over members of the loss. No parameter is in two members' losses.
     loss : tensor, (S,)
         After `run`: as `coupling.loss`.
+    nll : tensor, (S, n)
+        After `run`: ``|z|^2 / 2 - log_det`` of every sample, whatever its weight.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Step:
         self.weights = weights
         self.gradient = torch.empty_like(parameters)
         self.loss = x.new_empty(len(x))
+        self.nll = torch.empty_like(weights)
         self._clamp = shape.settings.clamp
         self._weight = torch.empty_like(weights)[:, None]
         self._log_det = torch.empty_like(weights)
@@ -121,11 +124,11 @@ class Step:
                 self._couple(net)
             x = block.rows
         gradient = self._blocks[-1].rows_gradient
+        torch.mul(x, x, out=gradient)
+        torch.sum(gradient, 1, out=self.nll)
+        self.nll.mul_(0.5).sub_(self._log_det)
+        self.loss.copy_(torch.bmm(self.nll[:, None], self._weight.mT).flatten())
         torch.mul(x, self._weight, out=gradient)
-        # The weighted sums of |x|^2 / 2 and of log_det, as matrix products.
-        energy = torch.bmm(x.flatten(1)[:, None], gradient.flatten(1)[:, :, None])
-        log_det = torch.bmm(self._log_det[:, None], self._weight.mT)
-        torch.sub(energy.flatten() * 0.5, log_det.flatten(), out=self.loss)
         for position, block in reversed(list(enumerate(self._blocks))):
             for net in reversed(block.nets):
                 self._couple_backward(net)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.flow.batches import batches, row_weights
-from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, initial_member, loss
-from anomaly_sweep.estimators.flow.data import Floats, Standardizer, as_matrix, pad
+from anomaly_sweep.estimators.flow.choice import Refit, choose, is_decided, kept
+from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, forward, initial_member, loss
+from anomaly_sweep.estimators.flow.data import Floats, Whitener, as_matrix, pad
 from anomaly_sweep.estimators.flow.descent import Descent
 from anomaly_sweep.estimators.flow.fitted import FittedFlow
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings
+
+#: Steps between two looks at held-back likelihoods.
+_LOOK = 8
 
 
 def train_stack(
@@ -24,13 +29,14 @@ def train_stack(
     seeds: Sequence[int],
     settings: FlowSettings = FAST,
     device: str = "cpu",
+    refits: Sequence[Refit | None] | None = None,
 ) -> list[FittedFlow | EstimatorError]:
     """Train one flow on every matrix, all of them in the same optimiser steps.
 
     A member's result depends on its own data and seed only: initial parameters, permutations and the order
     of its minibatches come from a generator of its own, the loss is the sum over members of the mean over
-    a member's own rows, and Adam works on each parameter by itself. Stacking changes rounding, not more.
-    The global random state is neither read nor changed.
+    a member's own rows, Adam works on each parameter by itself, and each stops at its own number of steps.
+    Stacking changes rounding, not more. The global random state is neither read nor changed.
 
     Parameters
     ----------
@@ -41,6 +47,9 @@ def train_stack(
     settings : FlowSettings
     device : {"cpu", "cuda"} or "cuda:N"
         Where to train; the fitted flows stay there.
+    refits : sequence of callables or None, optional
+        One for each matrix that is a reduction fitted to its own samples; used where the settings have
+        `folds`: see `anomaly_sweep.estimators.flow.choice`. None: the matrix's rows as they are.
 
     Returns
     -------
@@ -53,21 +62,23 @@ def train_stack(
     EstimatorError
         If the device is unknown or not there.
     ValueError
-        If the numbers of matrices and seeds, or the numbers of dimensions, differ.
+        If the numbers of matrices, seeds and refits, or the numbers of dimensions, differ.
     """
     if len(matrices) != len(seeds):
         raise ValueError(f"{len(matrices)} matrices but {len(seeds)} seeds")
+    if refits is not None and len(refits) != len(matrices):
+        raise ValueError(f"{len(matrices)} matrices but {len(refits)} refits")
     target = _device(device)
     results: dict[int, FittedFlow | EstimatorError] = {}
     members: list[_Member] = []
     for index, (matrix, seed) in enumerate(zip(matrices, seeds, strict=True)):
         try:
             x = as_matrix(matrix, least=2)
-            standardizer = Standardizer.of(x)
+            Whitener.of(x, "standard")
         except EstimatorError as error:
             results[index] = error
         else:
-            members.append(_Member(index, standardizer(x), seed, standardizer))
+            members.append(_Member(index, x, seed, None if refits is None else refits[index]))
     dimensions = {member.x.shape[1] for member in members}
     if len(dimensions) > 1:
         raise ValueError(f"flows of one stack must have the same dimensions, got {sorted(dimensions)}")
@@ -94,50 +105,179 @@ class _Member:
     index: int
     x: Floats
     seed: int
-    standardizer: Standardizer
+    refit: Refit | None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a flow is trained on: the first `rows` of the whitened samples. It is scored on all of them."""
+
+    x: Floats
+    rows: int
+    seed: int
+
+
+class _Descending:
+    """Flows of one shape on their way down, all taking the same steps.
+
+    Attributes
+    ----------
+    parameters : list of tensors
+        The current ones, as `FlowShape.views`.
+    losses : list of tensors, (S,)
+        Before each step taken.
+    """
+
+    def __init__(
+        self, parts: Sequence[_Part], shape: FlowShape, device: torch.device, *, still: bool = False
+    ) -> None:
+        self.shape = shape
+        self.sizes = [part.rows for part in parts]
+        generators = [torch.Generator().manual_seed(int(part.seed) % 2**63) for part in parts]
+        initial = [initial_member(shape, generator) for generator in generators]
+        numbers = torch.empty(len(parts) * shape.parameters)
+        for view, same in zip(shape.views(numbers), zip(*(p for p, _ in initial), strict=True), strict=True):
+            torch.stack(same, out=view)
+        numbers = numbers.to(device)
+        self.orders = [order for _, order in initial]
+        self.permutations = Permutations.of(self.orders, device)
+        self.data = pad([part.x for part in parts], torch.float32, device)
+        self.weights = row_weights(self.sizes, self.data.shape[2]).to(device)
+        self.losses: list[Tensor] = []
+        self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
+        self._descent: Descent | None = None
+        if not still:
+            x, weights = self.data, self.weights
+            if shape.settings.batch_size != "full":
+                rows = shape.settings.rows(max(self.sizes))
+                x, weights = self.data[:, :, :rows].clone(), self.weights[:, :rows].clone()
+                self._batches = batches(self.sizes, generators, shape.settings.batch_size)
+            self._x, self._weights = x, weights
+            self._descent = Descent(shape, numbers, self.permutations, x, weights)
+        self.parameters = shape.views(numbers.detach())
+
+    def advance(self) -> None:
+        """Take a step."""
+        assert self._descent is not None
+        if self._batches is not None:
+            columns, own = next(self._batches)
+            columns = columns.to(self.data.device)[:, None].expand_as(self._x)
+            torch.gather(self.data, 2, columns, out=self._x)
+            self._weights.copy_(own)
+        self._descent.advance()
+        self.losses.append(self._descent.step.loss.clone())
+
+    def advance_and_score(self) -> Tensor:
+        """Take a step; ``|z|^2 / 2 - log_det`` of every sample before it, ``(S, n)``."""
+        if self._batches is None:
+            self.advance()
+            assert self._descent is not None
+            return self._descent.step.nll.clone()
+        with torch.no_grad():
+            z, log_det = forward(self.parameters, self.permutations, self.data, self.shape)
+        self.advance()
+        return z.square().sum(1) * 0.5 - log_det
+
+
+def _steps(members: Sequence[_Member], shape: FlowShape, device: torch.device) -> list[int]:
+    """How many steps each member is worth: see `choice`."""
+    settings = shape.settings
+    if not settings.folds or not settings.steps or not shape.blocks:
+        return [settings.steps] * len(members)
+    parts: list[_Part] = []
+    scales: list[float] = []
+    own: dict[int, slice] = {}
+    for i, member in enumerate(members):
+        begun = len(parts)
+        for rows in kept(len(member.x), settings.folds):
+            x = member.x if member.refit is None else member.refit(rows)
+            whitener = Whitener.of(x[rows], settings.whiten)
+            held = np.setdiff1d(np.arange(len(x)), rows)
+            parts.append(_Part(whitener(x[np.append(rows, held)]), len(rows), member.seed))
+            scales.append(whitener.log_det)
+        if len(parts) > begun:
+            own[i] = slice(begun, len(parts))
+    if not own:
+        return [0] * len(members)
+    curves = _curves(parts, scales, list(own.values()), shape, device)
+    chosen = {i: choose(curve, settings.patience) for i, curve in zip(own, curves, strict=True)}
+    return [chosen.get(i, 0) for i in range(len(members))]
+
+
+def _curves(
+    parts: Sequence[_Part],
+    scales: Sequence[float],
+    members: Sequence[slice],
+    shape: FlowShape,
+    device: torch.device,
+) -> list[Floats]:
+    """Negative log-likelihoods of held-back samples after 0, 1, ... steps, ``(steps + 1, n)`` a member.
+
+    Without the Gaussian's constant. They end when the choice of every member is decided.
+    """
+    settings = shape.settings
+    flows = _Descending(parts, shape, device)
+    found: list[list[Floats]] = [[] for _ in members]
+    waiting: list[Tensor] = []
+    for step in range(settings.steps + 1):
+        waiting.append(flows.advance_and_score())
+        if len(waiting) < _LOOK and step < settings.steps:
+            continue  # reading at every step would make the host wait
+        seen = torch.stack(waiting).cpu().double().numpy()
+        waiting = []
+        for own, member in zip(found, members, strict=True):
+            held = [
+                seen[:, i, parts[i].rows : len(parts[i].x)] - scales[i]
+                for i in range(member.start, member.stop)
+            ]
+            own.append(np.concatenate(held, 1))
+        if all(is_decided(np.concatenate(own).mean(1), settings.patience) for own in found):
+            break
+    return [np.concatenate(own) for own in found]
 
 
 def _train(
     members: Sequence[_Member], shape: FlowShape, device: torch.device
-) -> list[FittedFlow | EstimatorError]:
-    settings = shape.settings
-    sizes = [len(member.x) for member in members]
-    generators = [torch.Generator().manual_seed(int(member.seed) % 2**63) for member in members]
-    initial = [initial_member(shape, generator) for generator in generators]
-    parameters = torch.empty(len(members) * shape.parameters)
-    for view, same in zip(shape.views(parameters), zip(*(p for p, _ in initial), strict=True), strict=True):
-        torch.stack(same, out=view)
-    parameters = parameters.to(device)
-    permutations = Permutations.of([order for _, order in initial], device)
-    data = pad([member.x for member in members], torch.float32, device)
-    everything = row_weights(sizes, data.shape[2]).to(device)
-    # Losses stay on the device until the end: reading one at every step would make the host wait.
-    losses = torch.empty(settings.steps + 1, len(members), device=device)
-    if shape.blocks and settings.steps:
-        x, weights = data, everything
-        if settings.batch_size != "full":
-            rows = settings.rows(max(sizes))
-            x, weights = data[:, :, :rows].clone(), everything[:, :rows].clone()
-            steps = batches(sizes, generators, settings.batch_size)
-        descent = Descent(shape, parameters, permutations, x, weights)
-        for step in range(settings.steps):
-            if settings.batch_size != "full":
-                columns, own = next(steps)
-                torch.gather(data, 2, columns.to(device)[:, None].expand_as(x), out=x)
-                weights.copy_(own)
-            descent.advance()
-            losses[step] = descent.step.loss
-    trained = shape.views(parameters.detach())
-    losses[settings.steps] = loss(trained, permutations, data, everything, shape)
-    history = losses.cpu().double().numpy()
-    if not shape.blocks:
-        history[:] = history[-1]
+) -> Iterator[FittedFlow | EstimatorError]:
+    """In the order of the members."""
+    steps = _steps(members, shape, device)
+    found: dict[int, FittedFlow | EstimatorError] = {}
+    for still in (True, False):
+        some = [i for i in range(len(members)) if (steps[i] == 0 or not shape.blocks) is still]
+        if some:
+            fitted = _fit([members[i] for i in some], [steps[i] for i in some], shape, device)
+            found |= zip(some, fitted, strict=True)
+    return (found[i] for i in range(len(members)))
 
-    return [
-        _diverged(own, member, shape)
-        or FittedFlow([p[position].clone() for p in trained], order, shape, member.standardizer, own)
-        for position, (member, (_, order), own) in enumerate(zip(members, initial, history.T, strict=True))
+
+def _fit(
+    members: Sequence[_Member], steps: Sequence[int], shape: FlowShape, device: torch.device
+) -> list[FittedFlow | EstimatorError]:
+    """Train every member on all its samples, for its own number of steps. All take some or none does."""
+    whiteners = [Whitener.of(member.x, shape.settings.whiten) for member in members]
+    parts = [
+        _Part(whitener(member.x), len(member.x), member.seed)
+        for member, whitener in zip(members, whiteners, strict=True)
     ]
+    taken = steps if shape.blocks else [0] * len(steps)
+    flows = _Descending(parts, shape, device, still=not any(taken))
+    trained = [view.clone() for view in flows.parameters] if len(set(taken)) > 1 else flows.parameters
+    for step in range(1, max(taken) + 1):
+        flows.advance()
+        if trained is not flows.parameters and step in taken:
+            ended = [i for i, own in enumerate(taken) if own == step]
+            for view, now in zip(trained, flows.parameters, strict=True):
+                view[ended] = now[ended]
+    last = loss(trained, flows.permutations, flows.data, flows.weights, shape)
+    history = torch.stack([*flows.losses, last]).cpu().double().numpy()
+    results: list[FittedFlow | EstimatorError] = []
+    for i, (member, own) in enumerate(zip(members, taken, strict=True)):
+        losses = np.append(history[:own, i], history[-1, i])
+        results.append(
+            _diverged(losses, member, shape)
+            or FittedFlow([p[i].clone() for p in trained], flows.orders[i], shape, whiteners[i], losses)
+        )
+    return results
 
 
 def _diverged(losses: Floats, member: _Member, shape: FlowShape) -> EstimatorError | None:
@@ -146,6 +286,6 @@ def _diverged(losses: Floats, member: _Member, shape: FlowShape) -> EstimatorErr
         return None
     n, rate = len(member.x), shape.settings.learning_rate
     return EstimatorError(
-        f"flow: training diverged: the loss is not finite after step {bad[0]} of {shape.settings.steps} "
+        f"flow: training diverged: the loss is not finite after step {bad[0]} of {len(losses) - 1} "
         f"({n} samples, {shape.d} dimensions, learning rate {rate:g})"
     )

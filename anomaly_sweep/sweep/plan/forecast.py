@@ -248,7 +248,7 @@ def flow_seconds(settings: Any, n: int, d: int, *, rate: float = _CORE_FLOPS) ->
     parameters = settings.blocks * (2 if settings.coupling == "glow" else 1) * layers
     # Forward and twice that backward, two operations a parameter and row.
     step = 6 * parameters * (settings.rows(n) + _ADAM_ROWS) / rate
-    return float(settings.steps * (_FLOW_STEP_SECONDS + step))
+    return float(settings.usual_steps * (_FLOW_STEP_SECONDS + step))
 
 
 def _flow_cost(estimator: Mapping[str, Any], rate: float) -> Callable[[int, int], float]:

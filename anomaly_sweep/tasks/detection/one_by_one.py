@@ -42,7 +42,8 @@ def run_flows(
     for stack in plan_stacks([train.shape for train, _ in pairs], model.settings, device=device):
         seeds = [flows[i][1].seed if chosen is None else int(chosen) for i in stack]
         begun = time.perf_counter()
-        trained = train_stack([pairs[i][0] for i in stack], seeds, model.settings, device)
+        refits = [flows[i][0].refit(flows[i][1].pca_mode) for i in stack]
+        trained = train_stack([pairs[i][0] for i in stack], seeds, model.settings, device, refits)
         fit = (time.perf_counter() - begun) / len(stack)
         fitted = {i: flow for i, flow in zip(stack, trained, strict=True) if isinstance(flow, FittedFlow)}
         begun = time.perf_counter()

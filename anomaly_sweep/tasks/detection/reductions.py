@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,7 @@ class Reductions:
         self.test = test if len(distinct) == len(test) else test[distinct]
         self.spectrum = Spectrum.fit(train)
         self.projection = self.spectrum.project(self.test)
+        self._partial: dict[bytes, tuple[Matrix, Matrix, int]] = {}
 
     def reduction(self, pca_mode: PcaModeConf) -> Reduction:
         """What a PCA mode keeps."""
@@ -52,6 +55,35 @@ class Reductions:
             return self.train, self.test
         kept = self.spectrum.keep(pca_mode)
         return self.spectrum.train[:, kept], self.projection.inside[:, kept]
+
+    def refit(self, pca_mode: PcaModeConf) -> Callable[[NDArray[np.intp]], Matrix]:
+        """The training features, (n, d), in a reduction of as many dimensions fitted to some rows of them.
+
+        Where these rows span fewer dimensions, further ones of all the training features' make up for it.
+        """
+        if pca_mode.mode == "none":
+            return lambda _rows: self.train
+        kept = self.spectrum.keep(pca_mode)
+        d = kept.stop - kept.start
+
+        def fitted_to(rows: NDArray[np.intp]) -> Matrix:
+            mean, components, rank = self._partial_spectrum(rows)
+            start = 0 if pca_mode.mode == "pca" else max(0, rank - d)
+            turned: Matrix = (self.spectrum.train - mean) @ components[start : start + d].T
+            return turned
+
+        return fitted_to
+
+    def _partial_spectrum(self, rows: NDArray[np.intp]) -> tuple[Matrix, Matrix, int]:
+        """Mean, components and rank of some rows, in the coordinates of the whole spectrum."""
+        key = rows.tobytes()
+        if key not in self._partial:
+            some = self.spectrum.train[rows]
+            mean = some.mean(0)
+            _, singular, components = np.linalg.svd(some - mean, full_matrices=len(rows) <= some.shape[1])
+            rank = int((singular > np.finfo(np.float64).eps * max(some.shape) * singular[0]).sum())
+            self._partial[key] = (mean, components, rank)
+        return self._partial[key]
 
     def of_all(self, scores: Matrix) -> Matrix:
         """Scores of all test images, (..., images), from those of the distinct ones, (..., m)."""
