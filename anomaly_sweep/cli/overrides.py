@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from anomaly_sweep.config import DETECTION, DETECTION_GROUPS, LOCALIZATION, LOCALIZER, NODE_TYPES, OPEN_NODES
 from anomaly_sweep.errors import ConfigError
 
+_COMPLETION_FLAGS = ("-sc", "--shell-completion")
 _OWN_CONFIG_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -40,9 +41,14 @@ def check_overrides(arguments: Sequence[str], conf: Path) -> None:
     ConfigError
         The message lists the keys that are allowed, the closest first to be named.
     """
+    if any(argument in _COMPLETION_FLAGS for argument in arguments):
+        return  # what follows are the completion's own words
+    for argument in arguments:
+        _check_letters(argument)
+    overrides = [override for override in map(_parsed, arguments) if override is not None]
+    _check_sweeper(overrides)
     if any(argument.split("=")[0] in _OWN_CONFIG_FLAGS for argument in arguments):
         return  # the user's own configs may hold anything
-    overrides = [override for override in map(_parsed, arguments) if override is not None]
     _check_task(overrides)
     for override in overrides:
         if override.type is not OverrideType.CHANGE or override.package or override.is_hydra_override():
@@ -67,6 +73,32 @@ def _parsed(argument: str) -> Override | None:
         return OverridesParser.create().parse_override(argument)
     except HydraException:  # Hydra explains it
         return None
+
+
+def _check_letters(argument: str) -> None:
+    """Hydra's grammar has no keys but ASCII ones, and says so with an error of its lexer."""
+    key, equal, _ = argument.partition("=")
+    if equal and not argument.startswith("-") and not key.isascii():
+        raise ConfigError(
+            f"{key}: a key on the command line has ASCII letters only (Hydra's grammar); say it in a file, "
+            "such as an experiment of your own (--config-dir DIR experiment=NAME)"
+        )
+
+
+def _check_sweeper(overrides: Sequence[Override]) -> None:
+    """What a sweeper would pass over without a word."""
+    for override in overrides:
+        if override.key_or_group == "hydra.sweeper.objectives":
+            raise ConfigError(
+                "hydra.sweeper.objectives is runtime.objectives: what jobs return is what is searched for"
+            )
+    sweeper = [o.value() for o in overrides if o.key_or_group == "hydra/sweeper"]
+    swept = [o for o in overrides if o.key_or_group == "experiment" and o.is_sweep_override()]
+    if swept and sweeper and sweeper[-1] not in ("grid", "optuna"):
+        raise ConfigError(
+            f"{swept[0].input_line}: hydra/sweeper={sweeper[-1]} takes no experiment's choices "
+            "(hydra.sweeper.params); launch them one by one, or leave hydra/sweeper out"
+        )
 
 
 def _check_task(overrides: Sequence[Override]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import hydra
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from anomaly_sweep import terminal
+from anomaly_sweep import __version__, terminal
+from anomaly_sweep.cli.interrupt import exit_code, terminable
 from anomaly_sweep.cli.overrides import check_overrides
-from anomaly_sweep.config import register
+from anomaly_sweep.config import for_hydra, register
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import AnomalySweepError
 
@@ -29,24 +32,47 @@ def task(cfg: DictConfig) -> float | tuple[float, ...]:
 def main() -> None:
     """Console script. Errors of the user's making are one message, without a stack trace; exit code 1.
 
-    ``HYDRA_FULL_ERROR=1`` shows the trace of those too.
+    An interrupt (Ctrl-C, SIGTERM) is one line too; exit codes 130 and 143. ``HYDRA_FULL_ERROR=1`` shows the
+    trace of all of these.
     """
+    if "--version" in sys.argv[1:]:
+        print(f"anomaly-sweep {__version__} (Hydra {hydra.__version__})")
+        return
     terminal.prepare()
     if os.environ.get(_FULL_ERROR) == "1":
-        _run()
+        with terminable():
+            _run()
         return
-    os.environ[_FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing them its way
     try:
-        _run()
+        with terminable(), _full_errors():
+            _run()
+    except KeyboardInterrupt as interrupt:
+        print("interrupted; launch again to go on", file=sys.stderr)
+        sys.exit(exit_code(interrupt))
     except (AnomalySweepError, CompactHydraException, OmegaConfBaseException) as error:
         message = terminal.visible(_message(error), lines=True)
         sys.exit(message if message.startswith("error: ") else f"error: {message}")
 
 
 def _run() -> None:
+    sys.argv[1:] = [a if a.startswith("-") else for_hydra(a) for a in sys.argv[1:]]
     check_overrides(sys.argv[1:], config_folder())
     register()
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
+
+
+@contextmanager
+def _full_errors() -> Iterator[None]:
+    """Let Hydra hand exceptions on instead of printing them its way."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
 
 
 def _message(error: Exception) -> str:

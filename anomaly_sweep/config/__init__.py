@@ -5,6 +5,7 @@ here when a composed config becomes a configuration, before any work starts.
 """
 
 from anomaly_sweep.checks import in_range, one_of, whole
+from anomaly_sweep.config.anchor import anchored_configuration, anchored_runtime, anchored_tracking
 from anomaly_sweep.config.configuration import AnyConfiguration, Configuration, LocalizationConfiguration
 from anomaly_sweep.config.groups import (
     ALL_LEVELS,
@@ -35,6 +36,7 @@ from anomaly_sweep.config.parse import (
     parse_node,
     register,
 )
+from anomaly_sweep.config.quoting import for_hydra
 from anomaly_sweep.config.runtime import OBJECTIVES, RuntimeConf, TrackingConf
 
 __all__ = [
@@ -65,7 +67,11 @@ __all__ = [
     "RuntimeConf",
     "TaskConf",
     "TrackingConf",
+    "anchored_configuration",
+    "anchored_runtime",
+    "anchored_tracking",
     "configuration_of",
+    "for_hydra",
     "in_range",
     "one_of",
     "parse",

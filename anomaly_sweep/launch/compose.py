@@ -3,7 +3,8 @@
 Hydra takes about 0.1 s to compose one config. The jobs of a sweep differ in a few nodes, and each distinct
 setting of a node is composed once, with the rest as in the first job. That is the same as composing every
 job provided a node's overrides change nothing but that node, which is checked; where it does not hold,
-Hydra composes every job.
+Hydra composes every job. Jobs that differ in something else than a node (``experiment=a,b``) are composed
+that way within each of its settings.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep.config import NODES, AnyConfiguration, configuration_of, parse_node
+from anomaly_sweep.launch import hydra_state
 
 log = logging.getLogger(__name__)
 
 Compose = Callable[[list[str]], DictConfig]
-_REFERENCE = re.compile(r"\$\{\s*([\w.]+)\s*(:?)")
+_REFERENCE = re.compile(r"\$\{\s*([\w.]+)\s*(:?)\s*([\w.]*)")
 #: Resolvers that read nothing of the config.
 _OUTSIDE = ("oc.env", "oc.decode", "now")
 
@@ -45,13 +47,21 @@ class Composer:
 
     def __init__(self, compose: Compose) -> None:
         self._compose = compose
-        self._shared: _Shared | None = None
+        self._parser = OverridesParser.create()
+        self._about: dict[str, str] = {}
+        self._shared: dict[tuple[str, ...], _Shared] = {}
         self._separable = True
+        self._whole: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = {}
 
-    def jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    def jobs(self, job_overrides: Sequence[Sequence[str]], first: int = 0) -> list[dict[str, Any]]:
         """Node name -> parsed node (see ``config.parse_node``), for each job.
 
         Jobs with the same setting of a node share the object.
+
+        Parameters
+        ----------
+        first : int
+            The first job's number in its sweep, which ``${hydra:job.num}`` gives.
 
         Raises
         ------
@@ -60,20 +70,43 @@ class Composer:
         hydra.errors.HydraException
             For what Hydra cannot compose.
         """
-        return [self.job(overrides) for overrides in job_overrides]
+        return [self.job(overrides, first + index) for index, overrides in enumerate(job_overrides)]
 
-    def job(self, overrides: Sequence[str]) -> dict[str, Any]:
+    def job(self, overrides: Sequence[str], number: int = 0) -> dict[str, Any]:
         """The nodes of one job, as :meth:`jobs`."""
         if self._separable:
+            split = self._split(overrides)
+            outside = tuple(o for name, own in split.items() if name not in NODES for o in own)
             try:
-                if self._shared is None:
-                    self._shared = _Shared(list(overrides), self._compose)
-                return self._shared.job(list(overrides))
+                if outside not in self._shared:
+                    self._shared[outside] = _Shared(list(overrides), split, self._compose)
+                return self._shared[outside].job(split)
             except _NotSeparableError as reason:
                 log.info("composing each job by itself: %s", reason)
                 self._separable = False
+        key = (number, tuple(overrides))
+        if key not in self._whole:
+            config = self.config(overrides, number)
+            with hydra_state.answering(config):
+                self._whole[key] = {name: parse_node(name, config[name]) for name in NODES}
+        return self._whole[key]
+
+    def config(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """The whole config of one job, composed by Hydra, with its number and its folder."""
         config = self._compose(list(overrides))
-        return {name: parse_node(name, config[name]) for name in NODES}
+        hydra_state.number(config, number)
+        return config
+
+    def _split(self, overrides: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Overrides by the node they are about."""
+        split: dict[str, tuple[str, ...]] = {}
+        for override in overrides:
+            node = self._about.get(override)
+            if node is None:
+                parsed = self._parser.parse_override(override)
+                node = self._about[override] = re.split(r"[.@/]", parsed.key_or_group)[0]
+            split[node] = (*split.get(node, ()), override)
+        return split
 
 
 class _NotSeparableError(Exception):
@@ -81,28 +114,27 @@ class _NotSeparableError(Exception):
 
 
 class _Shared:
-    def __init__(self, first: list[str], compose: Compose) -> None:
+    """Jobs that differ in nodes only."""
+
+    def __init__(self, first: list[str], split: dict[str, tuple[str, ...]], compose: Compose) -> None:
         self._compose = compose
         self._parser = OverridesParser.create()
-        self._node_of: dict[str, str] = {}
-        self._base = self._split(first)
-        config = compose(first)
+        self._base = split
+        self._config = config = compose(first)
         self._plain = _plain(config)
         for name, node in self._plain.items():
             _check_references(name, node)
-        self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in NODES}
+        with hydra_state.answering(config):
+            self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in NODES}
         self._composed: dict[tuple[str, tuple[str, ...]], DictConfig] = {}
 
-    def job(self, overrides: list[str]) -> dict[str, Any]:
-        split = self._split(overrides)
-        for name in {*self._base, *split} - set(NODES):
-            if self._base.get(name) != split.get(name):
-                raise _NotSeparableError(f"{name} is not one config group's node")
+    def job(self, split: dict[str, tuple[str, ...]]) -> dict[str, Any]:
         nodes = {}
         for name in NODES:
             key = (name, split.get(name, ()))
             if key not in self._parsed:
-                self._parsed[key] = self._node(name, key[1])
+                with hydra_state.answering(self._config):
+                    self._parsed[key] = self._node(name, key[1])
             nodes[name] = self._parsed[key]
         return nodes
 
@@ -139,18 +171,6 @@ class _Shared:
         self._composed[name, overrides] = alone
         return alone
 
-    def _split(self, overrides: list[str]) -> dict[str, tuple[str, ...]]:
-        """Overrides by the node they are about."""
-        split: dict[str, tuple[str, ...]] = {}
-        for override in overrides:
-            node = self._node_of.get(override)
-            if node is None:
-                parsed = self._parser.parse_override(override)
-                node = re.split(r"[.@/]", parsed.key_or_group)[0]
-                self._node_of[override] = node
-            split[node] = (*split.get(node, ()), override)
-        return split
-
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     """All nodes but Hydra's own, unresolved."""
@@ -168,8 +188,10 @@ def _check_references(name: str, node: Any) -> None:
         for value in node:
             _check_references(name, value)
     elif isinstance(node, str):
-        for reference, resolver in _REFERENCE.findall(node):
-            if resolver and reference in _OUTSIDE:
+        for reference, resolver, argument in _REFERENCE.findall(node):
+            if resolver and (
+                reference in _OUTSIDE or (reference == "hydra" and argument in hydra_state.SHARED)
+            ):
                 continue
             if resolver or reference.split(".")[0] != name:
                 raise _NotSeparableError(f"{name} refers to {reference}")

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
-from hydra.types import RunMode
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from anomaly_sweep import logs, terminal
-from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf, parse
+from anomaly_sweep.config import (
+    DETECTION,
+    AnyConfiguration,
+    RuntimeConf,
+    TrackingConf,
+    anchored_configuration,
+    anchored_runtime,
+    anchored_tracking,
+    in_range,
+    parse,
+)
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
-from anomaly_sweep.launch import grids, session
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.launch import session
+from anomaly_sweep.launch.callbacks import call_for_each
 from anomaly_sweep.launch.compose import Composer, configurations_of
+from anomaly_sweep.launch.experiments import expand_all
+from anomaly_sweep.launch.hydra_state import answering
 from anomaly_sweep.launch.summary import Candidate, summary
 
 if TYPE_CHECKING:
@@ -72,6 +88,11 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...]:
     logs.calm()
     try:
         configuration, tracking, runtime = parse(cfg)
+        launched = Path(str(hydra.runtime.cwd))
+        if Path.cwd() != launched:  # hydra.job.chdir
+            configuration = anchored_configuration(configuration, launched)
+            tracking = anchored_tracking(tracking, launched)
+            runtime = anchored_runtime(runtime, launched)
         if runtime.plan_only:
             terminal.say(describe_configurations([configuration], runtime))
             return float("nan")
@@ -79,7 +100,7 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...]:
         if hydra.mode == RunMode.RUN:
             logs.log_start()
         if hydra.mode == RunMode.MULTIRUN:
-            parent = session.current(Path(hydra.sweep.dir))
+            parent = session.current(launched / str(hydra.sweep.dir))
         (outcome,) = run_configurations(
             [configuration], tracking, runtime, parent or Parent(Path(hydra.runtime.output_dir).name)
         )
@@ -91,40 +112,74 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...]:
 
 
 def launch_grid(
-    config: DictConfig, composer: Composer, job_overrides: Sequence[Sequence[str]]
+    config: DictConfig,
+    composer: Composer,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+    callbacks: Callbacks,
+    task_function: TaskFunction,
 ) -> list[JobReturn]:
     """All jobs of a sweep as one computation.
 
     Under a sweeper that starts no parent run (Hydra's own), each call is a sweep of its own.
+
+    Parameters
+    ----------
+    first : int
+        The first job's number.
     """
     with terminal.busy("loading"):
         from anomaly_sweep.sweep.run.configurations import run_configurations
 
-    folder = Path(str(config.hydra.sweep.dir))
+    if not job_overrides:
+        return []
     try:
-        jobs = composer.jobs(job_overrides)
-        _same_for_all(jobs)
-        runtime: RuntimeConf = jobs[0]["runtime"]
-        configurations = configurations_of(jobs)
-        parent = session.current(folder)
-        if parent is not None:
-            outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, parent)
-        else:
-            with open_sweep(config, job_overrides, configurations) as sweep:
-                outcomes = run_configurations(configurations, jobs[0]["tracking"], runtime, sweep.parent)
-                sweep.failed = any(outcome.mean_auc is None for outcome in outcomes)
+        with answering(config):
+            jobs = composer.jobs(job_overrides, first)
+            _same_for_all(jobs)
+            runtime: RuntimeConf = jobs[0]["runtime"]
+            tracking: TrackingConf = jobs[0]["tracking"]
+            different, place = _different(jobs)
+            configurations = configurations_of(different)
+            parent = session.current(Path(str(config.hydra.sweep.dir)))
+            if parent is not None:
+                outcomes = run_configurations(configurations, tracking, runtime, parent)
+            else:
+                with open_sweep(config, job_overrides, configurations) as sweep:
+                    outcomes = run_configurations(configurations, tracking, runtime, sweep.parent)
+                    sweep.failed = any(outcome.mean_auc is None for outcome in outcomes)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None
     returns = []
-    for overrides, outcome in zip(job_overrides, outcomes, strict=True):
+    for overrides, index in zip(job_overrides, place, strict=True):
         job = JobReturn()
-        job.overrides, job.working_dir, job.task_name = list(overrides), str(folder), config.hydra.job.name
+        job.overrides, job.task_name = list(overrides), config.hydra.job.name
+        job.working_dir = str(Path.cwd())
         try:
-            job.return_value, job.status = _objectives(outcome, runtime), JobStatus.COMPLETED
+            job.return_value, job.status = _objectives(outcomes[index], runtime), JobStatus.COMPLETED
         except SweepFailedError as error:
             job.return_value, job.status = error, JobStatus.FAILED
         returns.append(job)
+    call_for_each(callbacks, task_function, composer, returns, first)
     return returns
+
+
+def _different(jobs: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
+    """The jobs that are not the same configuration in other words, and each job's place among them."""
+    prints: dict[int, str] = {}
+    for node in (node for job in jobs for node in job.values()):
+        if id(node) not in prints:  # jobs share their nodes
+            prints[id(node)] = fingerprint(node)
+    places: dict[tuple[str, ...], int] = {}
+    different: list[dict[str, Any]] = []
+    place = []
+    for job in jobs:
+        key = tuple(prints[id(node)] for node in job.values())
+        if key not in places:
+            places[key] = len(different)
+            different.append(job)
+        place.append(places[key])
+    return different, place
 
 
 def _same_for_all(jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -136,6 +191,31 @@ def _same_for_all(jobs: Sequence[Mapping[str, Any]]) -> None:
                     f"{name} differs between jobs, but hydra/launcher=grid runs them together; give {name}.* "
                     "one value, or use hydra/launcher=basic"
                 )
+
+
+def _possible(
+    jobs: list[list[str]], nodes: list[dict[str, Any]], arguments: Sequence[str]
+) -> tuple[list[list[str]], list[dict[str, Any]]]:
+    """The jobs without those whose backbone, given on the command line, lacks an experiment's layer.
+
+    Where the layers are given too, or none of the jobs is possible, all are left, to be told.
+    """
+    given = {re.split(r"[=@]", argument.lstrip("+~"))[0] for argument in arguments}
+    if "backbone" not in given or {"layer", "layer.levels"} & given:
+        return jobs, nodes
+    impossible: dict[int, str] = {}
+    for index, job in enumerate(nodes):
+        if job["task"].name == DETECTION:
+            try:
+                job["layer"].of(job["backbone"])
+            except ConfigError as error:
+                impossible[index] = str(error)
+    if not impossible or len(impossible) == len(jobs):
+        return jobs, nodes
+    for reason, count in Counter(impossible.values()).items():
+        log.warning("%d configurations are left out: %s", count, reason)
+    kept = [index for index in range(len(jobs)) if index not in impossible]
+    return [jobs[index] for index in kept], [nodes[index] for index in kept]
 
 
 def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) -> Composer:
@@ -190,7 +270,7 @@ class OpenSweep:
 def open_sweep(
     config: DictConfig, jobs: Sequence[Sequence[str]], configurations: Sequence[AnyConfiguration]
 ) -> Iterator[OpenSweep]:
-    """A sweep's parent run and folder; the run is ended whatever happens.
+    """A sweep's parent run and folder; the run is ended whatever happens (as killed, when interrupted).
 
     Parameters
     ----------
@@ -201,13 +281,19 @@ def open_sweep(
     """
     with terminal.busy("opening the tracking store"):
         sweep = OpenSweep(session.start(config, jobs, configurations))
-    logs.log_into(Path(str(config.hydra.sweep.dir)), config)
-    logs.log_start()
     try:
-        yield sweep
-    finally:
+        logs.log_into(Path(str(config.hydra.sweep.dir)), config)
+        logs.log_start()
+        try:
+            yield sweep
+        except Exception:
+            session.finish(config, sweep.parent, failed=True)
+            raise
         with terminal.busy("recording the tables"):
             session.finish(config, sweep.parent, failed=sweep.failed)
+    except KeyboardInterrupt:
+        session.interrupt(config, sweep.parent)
+        raise
 
 
 def sweep_grid(
@@ -215,12 +301,17 @@ def sweep_grid(
     launcher: Launcher,
     loader: ConfigLoader,
     *,
-    grids_: Sequence[Mapping[str, Any]],
+    grids: Sequence[Mapping[str, Any]],
     params: Mapping[str, Any],
     arguments: Sequence[str],
-    max_batch_size: int | None,
+    max_batch_size: int = -1,
 ) -> list[Sequence[JobReturn]]:
     """Expand a union of grids, launch it, and finish the sweep's parent run whatever happened.
+
+    Parameters
+    ----------
+    max_batch_size : int
+        Jobs handed to the launcher at once; -1 for all.
 
     Raises
     ------
@@ -228,10 +319,16 @@ def sweep_grid(
         If a trial failed: after all others are done and recorded.
     """
     try:
-        jobs = grids.expand(grids_, params, arguments, OverridesParser.create(config_loader=loader))
+        if max_batch_size != -1:  # all
+            in_range("hydra.sweeper.max_batch_size", max_batch_size, 1)
+        jobs = expand_all(config, loader, arguments, grids, params)
         # Composed before anything starts, so that a wrong value leaves nothing behind.
         with terminal.busy(f"composing {len(jobs)} configurations"):
             nodes = composer_of(config, launcher, loader).jobs(jobs)
+        jobs, nodes = _possible(jobs, nodes, arguments)
+        nodes, place = _different(nodes)
+        first = dict(zip(reversed(place), reversed(jobs), strict=True))
+        jobs = [first[index] for index in range(len(nodes))]
         if config.runtime.plan_only:
             terminal.say(describe_sweep(nodes))
             return []
@@ -240,7 +337,7 @@ def sweep_grid(
             _same_for_all(nodes)
         returns: list[Sequence[JobReturn]] = []
         with open_sweep(config, jobs, configurations_of(nodes)) as sweep:
-            step = max_batch_size or len(jobs)
+            step = len(jobs) if max_batch_size == -1 else max_batch_size
             for start in range(0, len(jobs), step):
                 returns.append(launcher.launch(jobs[start : start + step], initial_job_idx=start))
                 logs.log_into(Path(str(config.hydra.sweep.dir)), config)  # Hydra's launchers log elsewhere

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep.config import NODES, AnyConfiguration, RuntimeConf, TrackingConf, parse_node
 from anomaly_sweep.datasets import INDEX_FILE, FileIndex
@@ -76,8 +78,12 @@ def start(
             jobs=about,
             state=state,
         )
-        recorder.drop_unfinished(run_id)
-        parent = Parent(recorder.sweep_name(run_id), run_id)
+        try:
+            recorder.drop_unfinished(run_id)
+            parent = Parent(recorder.sweep_name(run_id), run_id)
+        except KeyboardInterrupt:
+            recorder.kill(run_id)
+            raise
         with _writing(folder):
             (folder / _FILE).write_text(json.dumps({"name": parent.name, "run_id": parent.run_id}))
         _started[:] = [(parent, held.pop_all())]
@@ -182,11 +188,35 @@ def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
             raise TrackingError(f"{error}. {KEPT}") from error
 
 
+def interrupt(config: DictConfig, parent: Parent) -> None:
+    """End a sweep's parent run as killed, at once: launching the same sweep again goes on with it."""
+    with ExitStack() as held:
+        for _, own in _started:
+            held.push(own)
+        _started.clear()
+        (Path(str(config.hydra.sweep.dir)) / _FILE).unlink(missing_ok=True)
+        try:
+            if parent.run_id is not None:
+                recorder = Recorder(parse_node("tracking", config.tracking))
+                recorder.kill(parent.run_id)
+                recorder.drop_unfinished(parent.run_id)
+        except TrackingError as error:
+            log.warning("the sweep's run could not be ended: %s", error)
+
+
 def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:
     """Identity of a sweep: its jobs, and the config they start from but for how and where they run."""
-    base = {name: OmegaConf.to_container(config[name], resolve=True) for name in _NODES}
+    base = {name: _settled(config[name]) for name in _NODES}
     about = re.compile(r"^[+~]*(runtime|tracking|hydra)\b")
     return fingerprint(base, sorted(sorted(o for o in job if not about.match(o)) for job in jobs))
+
+
+def _settled(node: DictConfig) -> Any:
+    """A node's values; as they are written where only a job can resolve them (``${hydra:job.num}``)."""
+    try:
+        return OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(node, resolve=False)
 
 
 def _short_name(config: DictConfig) -> str:

@@ -218,7 +218,7 @@ class Recorder:
             self._log_artifacts(run_id, run)
             retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
             self.finish(run_id, failed=run.status == "FAILED")
-        except TrackingError:
+        except (TrackingError, KeyboardInterrupt):
             self._half_written.append(run_id)
             with suppress(TrackingError):
                 self._drop_half_written()
@@ -330,6 +330,10 @@ class Recorder:
         """End a run."""
         status = "FAILED" if failed else "FINISHED"
         retrying(lambda: self.client.set_terminated(run_id, status), self.tracking.uri)
+
+    def kill(self, run_id: str) -> None:
+        """End a run that was interrupted."""
+        retrying(lambda: self.client.set_terminated(run_id, "KILLED"), self.tracking.uri)
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         run = retrying(

@@ -37,6 +37,8 @@ class GridLauncher(Launcher):
         from anomaly_sweep.launch.compose import Composer
 
         self.config: DictConfig = config
+        self.callbacks = hydra_context.callbacks
+        self.task_function = task_function
         loader = hydra_context.config_loader
         self.composer = Composer(lambda overrides: loader.load_sweep_config(config, overrides))
 
@@ -45,4 +47,6 @@ class GridLauncher(Launcher):
         from anomaly_sweep.launch.jobs import launch_grid
 
         setup_globals()
-        return launch_grid(self.config, self.composer, job_overrides)
+        return launch_grid(
+            self.config, self.composer, job_overrides, initial_job_idx, self.callbacks, self.task_function
+        )

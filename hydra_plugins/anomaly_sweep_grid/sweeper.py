@@ -48,15 +48,17 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; raises after everything is done if a trial failed."""
+        from anomaly_sweep.launch.hydra_state import answering
         from anomaly_sweep.launch.jobs import sweep_grid
 
         assert self.launcher is not None
-        return sweep_grid(
-            self.config,
-            self.launcher,
-            self.loader,
-            grids_=self.grids,
-            params=self.params,
-            arguments=arguments,
-            max_batch_size=self.max_batch_size,
-        )
+        with answering(self.config):
+            return sweep_grid(
+                self.config,
+                self.launcher,
+                self.loader,
+                grids=self.grids,
+                params=self.params,
+                arguments=arguments,
+                max_batch_size=-1 if self.max_batch_size is None else self.max_batch_size,
+            )

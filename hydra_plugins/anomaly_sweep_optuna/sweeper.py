@@ -62,10 +62,8 @@ class OptunaSweeperConf:
     storage: str | None = None
     #: Null: named by what is searched.
     study_name: str | None = None
-    #: maximize or minimize (a list of them for several objectives); null: what is better for each.
+    #: maximize or minimize (a list of them for several runtime.objectives); null: what is better for each.
     direction: Any = None
-    #: auc, score_seconds, fit_seconds.
-    objectives: list[str] = field(default_factory=lambda: ["auc"])
     #: Trials in all, those the storage has already included.
     n_trials: int = 20
     #: Trials asked for at once: the grid launcher shares work within a batch.
@@ -99,14 +97,16 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the search; raises after everything is done if a trial failed."""
+        from anomaly_sweep.launch.hydra_state import answering
         from anomaly_sweep.sweep.search.run import search_sweep
 
         assert self.launcher is not None
-        return search_sweep(
-            self.config,
-            self.launcher,
-            self.loader,
-            settings=self.settings,
-            params=self.params,
-            arguments=arguments,
-        )
+        with answering(self.config):
+            return search_sweep(
+                self.config,
+                self.launcher,
+                self.loader,
+                settings=self.settings,
+                params=self.params,
+                arguments=arguments,
+            )

@@ -12,6 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -26,6 +27,7 @@ class Multirun:
 
     def __init__(self, *arguments: str, extra_folder: Path | None = None) -> None:
         register()
+        setup_globals()
         Plugins.instance()
         search_path = create_automatic_config_search_path(None, None, str(config_folder()))
         if extra_folder is not None:

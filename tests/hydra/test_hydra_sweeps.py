@@ -114,7 +114,7 @@ def test_search_with_two_objectives_under_the_basic_launcher(
     cache = f"runtime.cache_dir={grid / '.anomaly_sweep'}"
     two = [
         "hydra/launcher=basic",
-        "hydra.sweeper.objectives=[auc,score_seconds]",
+        "runtime.objectives=[auc,score_seconds]",
         "hydra/sweeper/sampler=grid",
     ]
     code, out, found = search(tmp_path, tiny_dataset, cache, *GRID, *two)
@@ -148,7 +148,7 @@ def test_search_with_failing_points(grid: Path, tiny_dataset: Path, tmp_path: Pa
         ("pca_mode.rate=interval(0,1)", "pca_mode.rate=0.0 is outside (0, 1]"),
         ("layer=level2", "nothing to search"),
         (
-            "layer=level1,level2 hydra.sweeper.objectives=[speed]",
+            "layer=level1,level2 runtime.objectives=[speed]",
             "allowed: auc, pixel_auroc, aupro, aupro_mvtec, score_seconds, fit_seconds",
         ),
         ("layer=level1,level2 runtime.plan_only=true", "runtime.plan_only"),

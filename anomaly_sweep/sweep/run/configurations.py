@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from anomaly_sweep import terminal
@@ -67,8 +68,8 @@ def run_configurations(
         forecast = forecast_of(works, runtime, workers)
     failed = {print_: result.reason for print_, result in known.items() if not result.ok}
     log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
-    with Progress(forecast) as progress:
-        for outcome in execute(works, runtime, progress, workers):
+    with Progress(forecast) as progress, closing(execute(works, runtime, progress, workers)) as outcomes:
+        for outcome in outcomes:
             store.put(outcome.results, outcome.work.shard.category.test)
             known.update({result.fingerprint: result for result in outcome.results})
             shard = outcome.work.shard

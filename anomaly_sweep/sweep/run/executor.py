@@ -6,10 +6,12 @@ import logging
 import multiprocessing
 import os
 import queue
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from typing import Any
@@ -40,12 +42,12 @@ class ShardOutcome:
 
 def execute(
     works: Sequence[ShardWork], runtime: RuntimeConf, progress: Progress, workers: int
-) -> Iterator[ShardOutcome]:
+) -> Generator[ShardOutcome, None, None]:
     """Work through shards, yielding each as it ends (in any order).
 
     Shards run in so many processes (see :func:`processes`) with one thread each; in this process when that
-    is one. A shard whose process dies is tried once more by itself; if that dies too
-    its trials fail, saying so.
+    is one. A shard whose process dies is tried once more by itself; if that dies too its trials fail, saying
+    so. Closing the generator ends the processes at once.
     """
     if not works:
         return
@@ -183,7 +185,7 @@ def _pooled(
     budget: float,
     progress: Progress,
     died: list[ShardWork],
-) -> Iterator[ShardOutcome]:
+) -> Generator[ShardOutcome, None, None]:
     """Shards over a pool; those that were in flight when a process died are put on ``died``."""
     context = multiprocessing.get_context("spawn")
     ticks = context.Queue()
@@ -191,6 +193,7 @@ def _pooled(
     listener = threading.Thread(target=_listen, args=(ticks, progress.step, stop), daemon=True)
     listener.start()
     waiting = list(works)
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(ticks, os.getpid()))
     flying: dict[Future[list[TrialResult]], ShardWork] = {}
     try:
@@ -198,7 +201,8 @@ def _pooled(
             # Few in flight: a shard that is only queued must not be lost with the process it waits for.
             while waiting and len(flying) < workers:
                 work = waiting.pop(0)
-                flying[pool.submit(_work, work, runtime, budget)] = work
+                with _unheard():  # the processes that this starts: the parent decides what an interrupt means
+                    flying[pool.submit(_work, work, runtime, budget)] = work
             done, _ = wait(flying, return_when=FIRST_COMPLETED)
             broken = False
             for future in done:
@@ -217,10 +221,27 @@ def _pooled(
                 pool = ProcessPoolExecutor(
                     workers, context, initializer=_start_worker, initargs=(ticks, os.getpid())
                 )
+    except BaseException:  # interrupted or closed: nobody will read what they are at
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         stop.set()
         listener.join()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Hold a Ctrl-C back; processes that are started meanwhile never hear of one (not on Windows)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(ticks: Any, step: Callable[[Step], None], stop: threading.Event) -> None:
@@ -242,8 +263,6 @@ _ticks: Any = None
 
 def _start_worker(ticks: Any, parent: int) -> None:
     global _ticks
-    import signal
-
     import torch
     from threadpoolctl import threadpool_limits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import warnings
 from typing import Any
 
@@ -113,7 +114,7 @@ def record_progress(search: Search, recorder: Recorder, run_id: str, note_: str)
     tags = {names.TAG_NOTE: note_}
     for trial in search.best()[:1]:
         tags[f"{names.TAG_BEST_PREFIX}trial"] = str(trial.number)
-        tags |= {f"{names.TAG_BEST_PREFIX}{key}": str(value) for key, value in trial.params.items()}
+        tags |= {f"{names.TAG_BEST_PREFIX}{_named(key)}": str(value) for key, value in trial.params.items()}
     run_tags = [RunTag(key, value) for key, value in tags.items()]
     retrying(lambda: recorder.client.log_batch(run_id, metrics=metrics, tags=run_tags), recorder.tracking.uri)
 
@@ -138,6 +139,11 @@ def results(search: Search) -> dict[str, Any]:
         "name": "optuna",
         "solutions": [{"params": trial.params, "values": list(trial.values)} for trial in best],
     }
+
+
+def _named(key: str) -> str:
+    """A key as MLflow takes it: without Hydra's ``+``, and other signs as ``_``."""
+    return re.sub(r"[^\w./ -]", "_", key.lstrip("+~"))
 
 
 def _values(search: Search, trial: FrozenTrial) -> str:

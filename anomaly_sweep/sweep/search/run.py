@@ -19,6 +19,7 @@ from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.launch.compose import Composer, configurations_of
+from anomaly_sweep.launch.experiments import check_no_grids
 from anomaly_sweep.launch.jobs import (
     OpenSweep,
     SweepFailedError,
@@ -68,9 +69,10 @@ def search_sweep(
         If a trial failed, after all others are done; if nothing could be done.
     """
     try:
-        checked = Settings(**settings)
-        space = parse_space(params, arguments, OverridesParser.create(config_loader=loader))
         runtime: RuntimeConf = parse_node("runtime", config.runtime)
+        checked = Settings(**settings, objectives=runtime.objectives)
+        check_no_grids(config, loader, arguments)
+        space = parse_space(params, arguments, OverridesParser.create(config_loader=loader))
         tracking: TrackingConf = parse_node("tracking", config.tracking)
         if runtime.plan_only:
             raise ConfigError("runtime.plan_only: the jobs of a search are not known beforehand")
@@ -88,16 +90,16 @@ def search_sweep(
         with open_sweep(config, [[*space.describe(), *how]], corners) as sweep:
             assert sweep.parent.run_id is not None
             recorder = Recorder(tracking)
-            batches = _Batches(launcher, composer, space, checked, sweep)
+            batches = _Batches(launcher, composer, sweep)
             try:
                 while _go_on(search, batches, runtime):
                     record.record_progress(search, recorder, sweep.parent.run_id, record.note(search, {}))
                     line = record.best_line(search)
                     log.info("search: %d of %d trials, %s", len(search.finished), search.total, line)
-            finally:
-                record.record_end(search, recorder, sweep.parent.run_id)
-                results = OmegaConf.create(record.results(search))
-                OmegaConf.save(results, Path(str(config.hydra.sweep.dir)) / "optimization_results.yaml")
+            except Exception:
+                _end(search, recorder, sweep, config)
+                raise
+            _end(search, recorder, sweep, config)  # not when interrupted: it takes seconds
             sweep.failed = bool(search.failures)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None
@@ -127,6 +129,13 @@ def fixed_choices(space: Space) -> dict[str, str]:
     }
 
 
+def _end(search: Search, recorder: Recorder, sweep: OpenSweep, config: DictConfig) -> None:
+    assert sweep.parent.run_id is not None
+    record.record_end(search, recorder, sweep.parent.run_id)
+    results = OmegaConf.create(record.results(search))
+    OmegaConf.save(results, Path(str(config.hydra.sweep.dir)) / "optimization_results.yaml")
+
+
 def _go_on(search: Search, batches: _Batches, runtime: RuntimeConf) -> bool:
     if search.failures and runtime.on_error == "stop":
         log.error("stopping at the first failure (runtime.on_error=stop)")
@@ -137,13 +146,10 @@ def _go_on(search: Search, batches: _Batches, runtime: RuntimeConf) -> bool:
 class _Batches:
     """Hands batches to the launcher."""
 
-    def __init__(
-        self, launcher: Launcher, composer: Composer, space: Space, settings: Settings, sweep: OpenSweep
-    ) -> None:
+    def __init__(self, launcher: Launcher, composer: Composer, sweep: OpenSweep) -> None:
         self._launcher = launcher
         self._composer = composer
         self._sweep = sweep
-        self._objectives = list(settings.objectives)
         self._launched = 0
         self._succeeded = False
 
@@ -175,10 +181,9 @@ class _Batches:
     def _launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
         if not jobs:
             return []
-        asked = [] if self._objectives == ["auc"] else [f"runtime.objectives=[{','.join(self._objectives)}]"]
         start, self._launched = self._launched, self._launched + len(jobs)
         try:
-            return self._launcher.launch([[*job, *asked] for job in jobs], initial_job_idx=start)
+            return self._launcher.launch(jobs, initial_job_idx=start)
         except SweepFailedError as error:
             if not self._succeeded:
                 raise

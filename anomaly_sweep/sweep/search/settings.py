@@ -32,7 +32,7 @@ class Settings:
     direction : str, sequence of str or None
         ``maximize`` or ``minimize``; None: what is better for each objective.
     objectives : sequence of str
-        Keys of ``config.OBJECTIVES``.
+        Keys of ``config.OBJECTIVES`` (``runtime.objectives``).
     n_trials : int
         Trials in all, those included that the storage has already.
     batch_size : int
@@ -50,10 +50,6 @@ class Settings:
     def __post_init__(self) -> None:
         in_range("hydra.sweeper.n_trials", self.n_trials, 1)
         in_range("hydra.sweeper.batch_size", self.batch_size, 1)
-        if not self.objectives:
-            raise ConfigError(f"hydra.sweeper.objectives is empty; choose from {', '.join(OBJECTIVES)}")
-        for objective in self.objectives:
-            one_of("hydra.sweeper.objectives", objective, OBJECTIVES)
         for direction in self.directions:
             one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
         if len(self.directions) != len(self.objectives):

@@ -90,8 +90,7 @@ def parse_space(params: Mapping[str, Any], arguments: Sequence[str], parser: Ove
         If nothing is left to search, or a sweep makes no sense.
     """
     overrides = {}
-    for text in (*as_overrides(params), *arguments):
-        override = parser.parse_override(text)
+    for override in parser.parse_overrides([*as_overrides(params), *arguments]):
         overrides[override.get_key_element()] = override
     fixed: dict[str, str] = {}
     searched: dict[str, BaseDistribution] = {}
