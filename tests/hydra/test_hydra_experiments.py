@@ -21,7 +21,7 @@ COMMON = {"m": ["x", "y"]}
 
 def expanded(*arguments: str) -> list[str]:
     jobs = expand(UNION, COMMON, arguments, OverridesParser.create())
-    return [" ".join(o.split("=")[1] for o in sorted(job)) for job in jobs]
+    return [" ".join(o.split("=")[1].strip("'") for o in sorted(job)) for job in jobs]
 
 
 @pytest.mark.parametrize(
