@@ -54,7 +54,7 @@ def test_composes_each_option_once() -> None:
         ["dataset.generate.size=64,128", "dataset.generate.seed=1"],
         ["estimator=knn1,knn5", "estimator.aggregation=mean,kth"],
         ["+estimator.n_jobs=1,2", "estimator=isolation_forest"],
-        ["augmentation=standard", "augmentation.exclude.bottle=[flip],[]"],
+        ["augmentation=standard", "augmentation.exclude.capsule=[flip],[]"],
         ["layer=level4", "layer.levels=[level1],[level2,level3]"],
         ["runtime.batch_size=1,2"],
         ["backbone.kwargs={zero_init_last:true},{}"],
