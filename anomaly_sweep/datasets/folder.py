@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from anomaly_sweep.datasets.listing import Listing, list_folder
@@ -88,6 +89,7 @@ def root_remarks(root: Path) -> list[Remark]:
         for folder in there.folders
         if not _looks_like_category(folder)
     ]
+    remarks += [Remark("names that are no valid Unicode", path, _unnamed(path)) for path in there.unnamed]
     remarks += _strays(there, f"images belong into {LAYOUT}")
     for name in list_categories(root):
         twin = categories[name.casefold()]
@@ -178,8 +180,8 @@ class _Scan:
         """The training images."""
         part, folder = self._parts["train"], self.base / "train" / GOOD
         there = list_folder(folder)
-        self._broken(part.dangling)
-        self._broken(there.dangling)
+        self._broken(part)
+        self._broken(there)
         for other in part.folders:
             if other.name != GOOD:
                 message = f"{other} is not read: training images come from {folder} alone"
@@ -198,11 +200,11 @@ class _Scan:
     def test(self) -> list[ImageRecord]:
         """The test images with their masks."""
         part, records = self._parts["test"], []
-        self._broken(part.dangling)
+        self._broken(part)
         self.remarks += _strays(part, f"test images belong into {self.base / 'test' / GOOD} or test/<defect>")
         for folder in part.folders:
             there = list_folder(folder)
-            self._broken(there.dangling)
+            self._broken(there)
             self.remarks += _unread_inside(there)
             if folder.name == GOOD:
                 records += [self._record(path, GOOD) for path in there.images]
@@ -210,6 +212,7 @@ class _Scan:
             self._judge_name(folder)
             masks = self._masks(folder.name, there.images)
             records += [self._record(path, folder.name, masks.get(path)) for path in there.images]
+        self._broken(Listing(unnamed=self._parts["ground_truth"].unnamed))
         for folder in self._parts["ground_truth"].folders:
             if folder.name != GOOD and self.base / "test" / folder.name not in part.folders:
                 self._masks(folder.name, [])
@@ -223,7 +226,7 @@ class _Scan:
     def beside(self) -> None:
         """What stands beside train, test and ground_truth."""
         there = list_folder(self.base)
-        self._broken([link for link in there.dangling if link.name != "ground_truth"])
+        self._broken(replace(there, dangling=[p for p in there.dangling if p.name != "ground_truth"]))
         self.remarks += _lost_masks(Listing(dangling=[p for p in there.dangling if p.name == "ground_truth"]))
         for folder in there.folders:
             if folder.name not in _PARTS:
@@ -236,8 +239,9 @@ class _Scan:
             Listing(images=there.images, special=there.special), f"images belong into {LAYOUT}"
         )
 
-    def _broken(self, links: Sequence[Path]) -> None:
-        self.problems += [(link, _dangling(link)) for link in links]
+    def _broken(self, there: Listing) -> None:
+        self.problems += [(link, _dangling(link)) for link in there.dangling]
+        self.problems += [(path, _unnamed(path)) for path in there.unnamed]
 
     def _judge_name(self, folder: Path) -> None:
         plain = "".join(c for c in folder.name.casefold() if c.isalnum())
@@ -255,6 +259,7 @@ class _Scan:
     def _masks(self, defect: str, images: Sequence[Path]) -> dict[Path, Path]:
         """Masks by image; the rest is told."""
         there = list_folder(self.base / "ground_truth" / defect)
+        self._broken(Listing(unnamed=there.unnamed))
         self.remarks += _unread_inside(there, masks=True)
         self.remarks += _lost_masks(there)
         by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -323,6 +328,10 @@ def _dangling(link: Path) -> str:
     except OSError:
         target = ""
     return f"{link} is a link that leads nowhere{target}: restore what it points to, or remove it"
+
+
+def _unnamed(path: Path) -> str:
+    return f"the name of {path} is no valid Unicode, which tables and tracking stores cannot hold: rename it"
 
 
 def _orphan(mask: Path, test: Path, without: Sequence[Path]) -> str:

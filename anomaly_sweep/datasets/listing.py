@@ -32,6 +32,8 @@ class Listing:
         Links that lead nowhere, or in circles.
     special
         Sockets, pipes and devices.
+    unnamed
+        Entries of any kind whose name is no valid Unicode: tables and tracking stores cannot hold it.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -39,6 +41,7 @@ class Listing:
     folders: list[Path] = field(default_factory=list)
     dangling: list[Path] = field(default_factory=list)
     special: list[Path] = field(default_factory=list)
+    unnamed: list[Path] = field(default_factory=list)
 
 
 def list_folder(folder: Path) -> Listing:
@@ -65,6 +68,9 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _file_under(found: Listing, path: Path, entry: os.DirEntry[str]) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in entry.name):
+        found.unnamed.append(path)
+        return
     # The entry knows without asking the system; but of a link in circles it raises an error.
     known: os.DirEntry[str] | Path = path if entry.is_symlink() else entry
     if known.is_dir():

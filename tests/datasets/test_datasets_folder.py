@@ -284,6 +284,20 @@ def test_what_would_make_numbers_wrong_is_refused(root: Path, case: str) -> None
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "where",
+    ["train/good/{}.png", "test/good/{}", "test/crack/{}.bmp", "test/{}", "{}", "ground_truth/crack/{}.png"],
+)
+def test_names_that_are_no_unicode_are_refused(root: Path, where: str) -> None:
+    path = root / "nut" / where.format(os.fsdecode(b"bad\xff"))
+    try:
+        touch(path)
+    except OSError:
+        pytest.skip("the file system takes Unicode names only")
+    with pytest.raises(DatasetError, match=r"is no valid Unicode.*rename it"):
+        read_category(root, "nut", dataset="mine")
+
+
 def test_several_problems_are_counted(root: Path) -> None:
     for number in range(4):
         dangle(root / "nut" / "train" / "good" / f"x{number}.png")
