@@ -18,10 +18,10 @@ from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.features.backbone.create import create
+from anomaly_sweep.features.backbone.levels import look, read_levels
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.extract import extract
-from anomaly_sweep.features.levels import look, read_levels
 from anomaly_sweep.features.maps import forward
 from anomaly_sweep.features.pooling import pool
 from anomaly_sweep.features.shard import Shard, features_of

@@ -15,7 +15,7 @@ from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.features.backbone import weights
 from anomaly_sweep.features.backbone.create import create
 from anomaly_sweep.features.backbone.folding import fold_batch_norm
-from anomaly_sweep.features.levels import Shape, Visit, check_nodes, look, read_levels
+from anomaly_sweep.features.backbone.levels import Shape, Visit, check_nodes, look, read_levels
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Network:
     def read(self, batch: Tensor, levels: Iterable[str], visit: Visit) -> None:
         """One forward pass; ``visit(level, maps)`` is called with each level's maps (b, c, h, w), float32.
 
-        The maps hold until ``visit`` returns, see :func:`anomaly_sweep.features.levels.read_levels`.
+        The maps hold until ``visit`` returns, see :func:`anomaly_sweep.features.backbone.levels.read_levels`.
 
         Raises
         ------

@@ -331,7 +331,7 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
     from torch.utils.flop_counter import FlopCounterMode
 
     from anomaly_sweep.features.backbone.create import create
-    from anomaly_sweep.features.levels import check_nodes, look, read_levels
+    from anomaly_sweep.features.backbone.levels import check_nodes, look, read_levels
 
     flops: dict[str, float] = {}
     meta = torch.device("meta")
