@@ -38,9 +38,10 @@ class TrackingConf:
 
 @dataclass
 class RuntimeConf:
-    """How the work is done; nothing here changes a result."""
+    """How the work is done; nothing here changes a result beyond rounding."""
 
     device: str = "auto"
+    #: Images of a forward pass on a GPU, where another number rounds features otherwise; a CPU's is fixed.
     batch_size: int = 16
     #: Processes, one thread each; null for one a core (one in all when a GPU does the features).
     workers: int | None = None

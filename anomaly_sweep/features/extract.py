@@ -76,7 +76,8 @@ def extract(
     augmentation : AugmentationConf or None
         None for test images. Versions of one image stand next to each other.
     batch_size : int
-        Halved, down to 1, whenever the device runs out of memory.
+        Images of a forward pass, see :meth:`Network.images_a_pass`. Halved, down to 1, whenever the device
+        runs out of memory.
     center_crop : int or None
         Side of the central square that is cut out of it.
     decoders : int
@@ -104,34 +105,40 @@ def extract(
             return [image]
         return list(versions(image, augmentation, category, record.relative))
 
-    def forward(images: list[NDArray[np.uint8]]) -> None:
+    def forward(images: list[NDArray[np.uint8]], size: int) -> None:
         found: dict[str, Pooled] = {}
-        network.read(
-            normalised(network, images), levels, lambda level, m: found.__setitem__(level, _to_numpy(pool(m)))
-        )
+
+        def keep(level: str, m: torch.Tensor) -> None:
+            found[level] = {name: rows[: len(images)] for name, rows in _to_numpy(pool(m)).items()}
+
+        network.read(normalised(network, images, size), levels, keep)
         for level, pools in found.items():  # only once the whole batch is through
             for name, values in pools.items():
                 rows[level].setdefault(name, []).append(values)
         on_image(len(images))
 
+    batch_size = network.images_a_pass(batch_size)
     waiting: list[NDArray[np.uint8]] = []
     for loaded in in_order(load, records, decoders):
         waiting.extend(loaded)
         while len(waiting) >= batch_size:
             batch_size = forward_or_halve(forward, waiting, batch_size)
     while waiting:
-        batch_size = forward_or_halve(forward, waiting, min(batch_size, len(waiting)))
+        batch_size = forward_or_halve(forward, waiting, batch_size)
     return {
         level: {name: np.concatenate(parts) for name, parts in pools.items()} for level, pools in rows.items()
     }
 
 
 def forward_or_halve(
-    forward: Callable[[list[NDArray[np.uint8]]], None], waiting: list[NDArray[np.uint8]], batch_size: int
+    forward: Callable[[list[NDArray[np.uint8]], int], None], waiting: list[NDArray[np.uint8]], batch_size: int
 ) -> int:
-    """Take one batch off the queue; on out-of-memory leave it there and return half the size."""
+    """Take one batch off the queue; on out-of-memory leave it there and return half the size.
+
+    ``forward`` is given at most ``batch_size`` images, and that number.
+    """
     try:
-        forward(waiting[:batch_size])
+        forward(waiting[:batch_size], batch_size)
     except torch.OutOfMemoryError as error:
         if batch_size == 1:
             raise AnomalySweepError(
@@ -147,11 +154,15 @@ def forward_or_halve(
     return batch_size // 2
 
 
-def normalised(network: Network, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """uint8 images (h, w, 3) as the network's input (b, 3, h, w) on its device, channels last."""
+def normalised(network: Network, images: Sequence[NDArray[np.uint8]], size: int) -> torch.Tensor:
+    """uint8 images (h, w, 3) as the network's input (size, 3, h, w) on its device, channels last.
+
+    Rows after the images are filled up with the last one.
+    """
     mean = torch.tensor(network.backbone.mean, device=network.device).view(1, 3, 1, 1)
     std = torch.tensor(network.backbone.std, device=network.device).view(1, 3, 1, 1)
-    batch = torch.from_numpy(np.stack(images)).to(network.device).permute(0, 3, 1, 2)
+    filled = np.stack([*images, *[images[-1]] * (size - len(images))])
+    batch = torch.from_numpy(filled).to(network.device).permute(0, 3, 1, 2)
     return (batch.float().div_(255) - mean) / std
 
 

@@ -69,7 +69,8 @@ class MapStream:
     device : str
         As ``runtime.device``.
     batch_size : int
-        Images in a forward pass; halved, down to 1, whenever the device runs out of memory.
+        Images of a forward pass, see :meth:`Network.images_a_pass`; halved, down to 1, whenever the device
+        runs out of memory.
     decoders : int
         Threads that decode and resize.
     cache : FeatureCache or None
@@ -171,6 +172,7 @@ class MapStream:
         def load(record: ImageRecord) -> Any:
             return load_square(record.path, shard.input_size, shard.center_crop)
 
+        self.batch_size = network.images_a_pass(self.batch_size)
         for image in in_order(load, records, self.decoders):
             waiting.append(image)
             while len(waiting) >= self.batch_size:
@@ -181,27 +183,28 @@ class MapStream:
     def _forward(self, network: Network, waiting: list[Any], levels: Sequence[str]) -> Iterator[MapBatch]:
         """One batch off the queue; on out-of-memory it stays there and the batch size is halved."""
         made: list[MapBatch] = []
-        size = min(self.batch_size, len(waiting))
-        left = forward_or_halve(lambda images: made.append(forward(network, images, levels)), waiting, size)
-        if left < size:
-            self.batch_size = left
+        self.batch_size = forward_or_halve(
+            lambda images, size: made.append(forward(network, images, levels, size)), waiting, self.batch_size
+        )
         for batch in made:
             self.on_image(len(batch))
             yield batch
 
 
-def forward(network: Network, images: Sequence[Any], levels: Sequence[str]) -> MapBatch:
-    """Maps of some uint8 images (h, w, 3), in one pass."""
+def forward(
+    network: Network, images: Sequence[Any], levels: Sequence[str], size: int | None = None
+) -> MapBatch:
+    """Maps of some uint8 images (h, w, 3), in one pass of ``size`` images (None: no more than there are)."""
     maps: dict[str, Tensor] = {}
 
     def keep(level: str, m: Tensor) -> None:
         # Copied at once: what comes next in the network may overwrite its memory. Filled from outside, since
         # inference tensors could not be changed later.
         with torch.inference_mode(False):
-            own = torch.empty(m.shape, dtype=m.dtype, device=m.device)
-        maps[level] = own.copy_(m)
+            own = torch.empty((len(images), *m.shape[1:]), dtype=m.dtype, device=m.device)
+        maps[level] = own.copy_(m[: len(images)])
 
-    batch = normalised(network, images)
+    batch = normalised(network, images, size or len(images))
     synchronise(network.device)
     begun = time.perf_counter()
     network.read(batch, levels, keep)

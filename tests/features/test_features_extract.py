@@ -35,6 +35,9 @@ class Echo:
         self.fits = fits
         self.sizes: list[int] = []
 
+    def images_a_pass(self, batch_size: int) -> int:
+        return batch_size
+
     def read(self, batch: Tensor, levels: Iterable[str], visit: Callable[[str, Tensor], None]) -> None:
         self.sizes.append(len(batch))
         for level in levels:
@@ -142,14 +145,31 @@ def test_versions_follow_each_other(category: Category) -> None:
     np.testing.assert_allclose(noisy[1::3], plain, atol=0.02)
 
 
-def test_batch_size_does_not_change_features(category: Category) -> None:
-    """To float32's rounding: the library chooses its convolution algorithm by the batch's shape."""
+@pytest.mark.parametrize("augmentation", [None, NOISE])
+def test_batch_size_and_company_do_not_change_features(
+    category: Category, augmentation: AugmentationConf | None
+) -> None:
+    """Not in the last bit: every forward pass on a CPU has the same shape."""
     network = Network(resnet18(), CPU)
     levels = ["level1", "level3", "level5"]
-    reference = run(network, category, levels=levels, batch_size=1)
-    for batch_size in (2, 4, 11):
-        made = run(network, category, levels=levels, batch_size=batch_size)
+    reference = run(network, category, levels=levels, batch_size=16, augmentation=augmentation)
+    n = len(category.train)
+    versions = len(reference["level1"]["avg"]) // n
+    for batch_size in (1, 2, 11, 100):
+        made = run(network, category, levels=levels, batch_size=batch_size, augmentation=augmentation)
         for level in levels:
             for name, rows in reference[level].items():
-                scale = float(np.abs(rows).max())
-                np.testing.assert_allclose(made[level][name], rows, rtol=0, atol=5e-6 * scale)
+                np.testing.assert_array_equal(made[level][name], rows)
+    for low, high in ((0, 1), (3, 7), (n - 1, n)):
+        some = replace(category, train=category.train[low:high])
+        made = run(network, some, levels=levels, augmentation=augmentation)
+        for level in levels:
+            for name, rows in reference[level].items():
+                np.testing.assert_array_equal(made[level][name], rows[low * versions : high * versions])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 16])
+def test_every_pass_has_the_same_shape(category: Category, batch_size: int) -> None:
+    network = Echo()
+    run(network, category, batch_size=batch_size)
+    assert set(network.sizes) == {batch_size}

@@ -294,7 +294,7 @@ def test_two_processes_compute_an_entry_once(category: Category, tmp_path: Path)
     while not all((tmp_path / f"ready{number}").exists() for number in range(2)):
         assert all(process.poll() is None for process in started)
     (tmp_path / "go").touch()
-    results = [process.communicate(timeout=100)[0].split() for process in started]
+    results = [process.communicate(timeout=600)[0].split() for process in started]
     assert sum(int(count) for count, *_ in results) == 5 + 3
     assert results[0][1:] == results[1][1:]
 

@@ -231,10 +231,11 @@ def test_unreachable_hub_is_told_at_once(tmp_path: Path, environment: dict[str, 
     code = (
         "import time; from features_parts import resnet18\n"
         "from anomaly_sweep.features.backbone.create import create\n"
-        "from anomaly_sweep.errors import WeightsError; start = time.monotonic()\n"
+        "from anomaly_sweep.errors import WeightsError\n"
+        "slept = []; time.sleep = slept.append\n"
         "try: create(resnet18(weights='pretrained'))\n"
         "except WeightsError as error: print(error)\n"
-        "print(time.monotonic() - start)"
+        "print(sum(slept))"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
     done = subprocess.run(
@@ -242,14 +243,14 @@ def test_unreachable_hub_is_told_at_once(tmp_path: Path, environment: dict[str, 
         env={**os.environ, "HF_HOME": str(tmp_path), "PYTHONPATH": paths, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,  # only a guard
         check=True,
     )
-    message, seconds = done.stdout.strip().splitlines()
+    message, slept = done.stdout.strip().splitlines()
     assert message.startswith("backbone.weights=pretrained: the weights of resnet18.tv_in1k could not be had")
     assert "backbone.weights=PATH" in message
     assert "backbone.weights=random" in message
-    assert float(seconds) < 12
+    assert float(slept) == 0  # the client's retries wait in between
 
 
 def test_pretrained_weights_in_the_hubs_cache_need_no_internet(

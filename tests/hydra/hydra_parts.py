@@ -64,6 +64,6 @@ def command(*arguments: str, cwd: Path, flags: Sequence[str] = ()) -> subprocess
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )

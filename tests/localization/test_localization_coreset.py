@@ -33,11 +33,11 @@ def squared(rows: np.ndarray) -> np.ndarray:
 
 
 def clustered(n: int, d: int, seed: int) -> np.ndarray:
-    """Rows of very different density."""
+    """Rows of very different density, of whole numbers: float32 has their squared distances exactly."""
     made = np.random.default_rng(seed)
     centers = 3 * made.standard_normal((12, d))
     rows = centers[made.integers(12, size=n)] + made.exponential(size=(n, 1)) * made.standard_normal((n, d))
-    return rows.astype(np.float32)
+    return np.round(16 * rows).astype(np.float32)
 
 
 @st.composite
@@ -112,14 +112,13 @@ def test_averaged_is_the_authors_rule() -> None:
     rows = clustered(500, 5, seed=1)
     picks = select(torch.from_numpy(rows.copy()), 60, "averaged", 7).tolist()
     places = torch.randint(500, (10,), generator=torch.Generator().manual_seed(7)).numpy()
-    starts = np.argsort(rows[:, 0])[places]
+    starts = np.lexsort((rows[:, -1], rows[:, 0]))[places]
     distances = np.sqrt(squared(rows))
     anchors = distances[starts].mean(axis=0)
-    expected = []
-    for _ in range(60):
-        expected.append(int(anchors.argmax()))
-        anchors = np.minimum(anchors, distances[expected[-1]])
-    assert picks == expected
+    for pick in picks:  # of rows as far as each other in float32, any
+        assert anchors[pick] >= anchors.max() * (1 - 64 * 2.0**-24)
+        anchors = np.minimum(anchors, distances[pick])
+    assert len(set(picks)) == 60
 
 
 @pytest.mark.parametrize("start", coreset.STARTS)

@@ -244,7 +244,7 @@ def test_two_sweeps_at_once_on_one_cache_and_one_database(
         for estimators in ("mvg,knn1", "knn1,knn5")
     ]
     for sweep in both:
-        _, told = sweep.communicate(timeout=300)
+        _, told = sweep.communicate(timeout=600)
         assert sweep.returncode == 0, told.decode()
     monkeypatch.chdir(alone)
     monkeypatch.setattr(sys, "argv", ["anomaly-sweep", *arguments(tiny_dataset, "mvg,knn1,knn5")])
@@ -282,7 +282,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while True:
             try:
                 urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()

@@ -80,7 +80,7 @@ def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
     done = subprocess.run(
-        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=60
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=600
     )
     return done.stdout.strip()
 

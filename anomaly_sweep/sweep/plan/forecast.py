@@ -152,10 +152,13 @@ def make_forecast(
     process_bytes : float
         What a process holds before it does anything.
     """
+    from anomaly_sweep.features.backbone.network import CPU_BATCH
+
     networks: dict[str, NetworkCost] = {}
     shards = {}
     memory = process_bytes
     rate = _GPU_FLOPS if on_gpu else _CORE_FLOPS
+    batch = runtime.batch_size if on_gpu else CPU_BATCH
     for work in works:
         key = network_key(work)
         if key not in networks:
@@ -163,7 +166,7 @@ def make_forecast(
         shards[key_of(work)] = shard_forecast(work, networks[key], cache, rate=rate)
         if shards[key_of(work)].images:
             cost = networks[key]
-            held = cost.parameter_bytes + 4 * runtime.batch_size * cost.map_bytes
+            held = cost.parameter_bytes + 4 * batch * cost.map_bytes
             memory = max(memory, process_bytes + held)
     return Forecast(shards, workers, workers * memory, networks)
 
