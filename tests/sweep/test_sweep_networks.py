@@ -111,7 +111,9 @@ def test_maps_that_are_not_finite_fail_their_own_trials(
 
     monkeypatch.setattr(MapStream, "network", property(broken))
     try:
-        chosen = [localization(tiny_dataset, localizer(level=level)) for level in ("level2", "level3")]
+        chosen = [
+            localization(tiny_dataset, localizer(name=level, level=level)) for level in ("level2", "level3")
+        ]
         finite, other = run(tmp_path, chosen)
     finally:
         from anomaly_sweep.features.backbone import loaded as networks
