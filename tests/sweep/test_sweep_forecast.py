@@ -274,6 +274,10 @@ def test_the_time_left_runs_down_while_a_long_piece_is_in_the_works(monkeypatch:
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     shown = Progress(shards([(0, [0.0, 600.0])]))
+    now[0] = 20.0
+    assert "ETA 10:00" in shown.line()  # nothing has begun yet
+    now[0] = 0.0
+    shown.step(Step("0", trial="0-0"))
     assert "ETA 10:00" in shown.line()
     now[0] = 300.0
     assert "ETA 5:00" in shown.line()

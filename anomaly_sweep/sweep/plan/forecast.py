@@ -23,14 +23,20 @@ from anomaly_sweep.tasks.base import LocalizationTrial, Trial
 from anomaly_sweep.tasks.detection.shared_spectrum import is_shared
 
 # Operations a second.
-_CORE_FLOPS = 50e9
+_CORE_FLOPS = 100e9
 _GPU_FLOPS = 10e12
+#: Bytes a second between memory and arithmetic: what networks of small (depthwise) products wait for.
+_CORE_BYTES = 10e9
+_GPU_BYTES = 500e9
+#: Starting a process with torch in it.
+_START_SECONDS = 4.0
 #: Decoding and resizing an image, seconds a byte of its file.
 _DECODE_SECONDS = 3e-8
 #: What starting the operations of one trial takes, beside the operations.
 _CLOSED_FORM_SECONDS = 5e-4
 _OTHER_SECONDS = 5e-2
 _FLOW_STEP_SECONDS = 1e-4
+_FLOW_SHARE = 0.6
 #: Ranking one test image's pixels, drawing and writing: seconds a pixel.
 _PIXEL_SECONDS = 5e-7
 #: Adam's work on a parameter, as rows of a step.
@@ -46,8 +52,8 @@ class NetworkCost:
 
     Attributes
     ----------
-    flops : mapping of str to float
-        Floating point operations of a forward pass that ends after a level.
+    flops, moved : mapping of str to float
+        Floating point operations, and bytes read and written, of a forward pass that ends after a level.
     shapes : mapping of str to (int, int, int)
         Channels, height and width of a level's maps.
     unusable : mapping of str to str
@@ -57,6 +63,7 @@ class NetworkCost:
     """
 
     flops: Mapping[str, float]
+    moved: Mapping[str, float]
     shapes: Mapping[str, tuple[int, int, int]]
     unusable: Mapping[str, str] = field(default_factory=dict)
     parameter_bytes: float = 0.0
@@ -100,9 +107,14 @@ class Forecast:
     networks: Mapping[str, NetworkCost] = field(default_factory=dict)
 
     @property
+    def start_seconds(self) -> float:
+        """Before anything is done."""
+        return _START_SECONDS if self.workers > 1 else 0.0
+
+    @property
     def seconds(self) -> float:
         """From beginning to end."""
-        return elapsed([shard.seconds for shard in self.shards.values()], self.workers)
+        return self.start_seconds + elapsed([shard.seconds for shard in self.shards.values()], self.workers)
 
     @property
     def images(self) -> int:
@@ -157,13 +169,13 @@ def make_forecast(
     networks: dict[str, NetworkCost] = {}
     shards = {}
     memory = process_bytes
-    rate = _GPU_FLOPS if on_gpu else _CORE_FLOPS
+    rates = _GPU if on_gpu else CORE
     batch = runtime.batch_size if on_gpu else CPU_BATCH
     for work in works:
         key = network_key(work)
         if key not in networks:
             networks[key] = _cost_of(work)
-        shards[key_of(work)] = shard_forecast(work, networks[key], cache, rate=rate)
+        shards[key_of(work)] = shard_forecast(work, networks[key], cache, rates)
         if shards[key_of(work)].images:
             cost = networks[key]
             held = cost.parameter_bytes + 4 * batch * cost.map_bytes
@@ -176,8 +188,19 @@ def network_key(work: ShardWork) -> str:
     return fingerprint(work.shard.backbone, work.shard.side)
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Of a processor: floating point operations, and bytes to and from memory, a second."""
+
+    flops: float
+    bytes: float
+
+
+CORE, _GPU = Rates(_CORE_FLOPS, _CORE_BYTES), Rates(_GPU_FLOPS, _GPU_BYTES)
+
+
 def shard_forecast(
-    work: ShardWork, network: NetworkCost, cache: FeatureCache, *, rate: float = _CORE_FLOPS
+    work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates = CORE
 ) -> ShardForecast:
     """The forecast of one shard.
 
@@ -185,22 +208,22 @@ def shard_forecast(
     ----------
     network : NetworkCost
         Of its network at its input size.
-    rate : float
-        Floating point operations a second.
+    rates : Rates
+        Of what the features are made on.
     """
-    shard = work.shard
+    shard, rate = work.shard, rates.flops
     n_train, n_test = shard.n_train, len(shard.category.test)
     name = f"{IMAGES} {shard.backbone.name} {shard.side}"
     decode = _DECODE_SECONDS * _file_bytes(work)
     if work.localizations:
-        each = decode + _flops(network, work.levels()) / rate
+        each = decode + image_seconds(network, work.levels(), rates)
         trials = {
             trial.fingerprint: (LOCALIZER, _localizer_seconds(trial, network, work, rate))
             for trial in work.localizations
         }
         return ShardForecast(n_train + n_test, f"{name} maps", each, trials)
     missing = shard.missing(cache, work.levels())
-    each = decode + _flops(network, missing) / rate
+    each = decode + image_seconds(network, missing, rates)
     return ShardForecast(
         n_train + n_test if missing else 0, name, each, _trials(work, network, n_train, n_test, rate)
     )
@@ -249,15 +272,15 @@ def flow_seconds(settings: Any, n: int, d: int, *, rate: float = _CORE_FLOPS) ->
     width = settings.width(d)
     layers = d / 2 * width + (settings.hidden_layers - 1) * width**2 + width * d
     parameters = settings.blocks * (2 if settings.coupling == "glow" else 1) * layers
-    # Forward and twice that backward, two operations a parameter and row.
-    step = 6 * parameters * (settings.rows(n) + _ADAM_ROWS) / rate
+    # Forward and twice that backward, two operations a parameter and row; small products are slower.
+    step = 6 * parameters * (settings.rows(n) + _ADAM_ROWS) / (_FLOW_SHARE * rate)
     return float(settings.usual_steps * (_FLOW_STEP_SECONDS + step))
 
 
 def _flow_cost(estimator: Mapping[str, Any], rate: float) -> Callable[[int, int], float]:
     settings = build(estimator, seed=0).settings  # type: ignore[attr-defined]
     # Stacks of small products reach a small part of what a GPU can do.
-    rate = min(rate, 20 * _CORE_FLOPS)
+    rate = min(rate, 10 * _CORE_FLOPS)
     return lambda n, d: flow_seconds(settings, n, d, rate=rate)
 
 
@@ -286,8 +309,11 @@ def _localizer_seconds(trial: LocalizationTrial, network: NetworkCost, work: Sha
     return operations / rate + _PIXEL_SECONDS * n_test * shard.side**2
 
 
-def _flops(network: NetworkCost, levels: Sequence[str]) -> float:
-    return max((network.flops.get(level, 0.0) for level in levels), default=0.0)
+def image_seconds(network: NetworkCost, levels: Sequence[str], rates: Rates = CORE) -> float:
+    """Seconds of one image through a network as far as some levels."""
+    flops = max((network.flops.get(level, 0.0) for level in levels), default=0.0)
+    moved = max((network.moved.get(level, 0.0) for level in levels), default=0.0)
+    return flops / rates.flops + moved / rates.bytes
 
 
 def _file_bytes(work: ShardWork) -> int:
@@ -326,7 +352,8 @@ def _cost_of(work: ShardWork) -> NetworkCost:
         return network_cost(backbone, work.shard.side)
     except Exception:
         levels = backbone.levels
-        return NetworkCost(dict.fromkeys(levels, _NOMINAL_FLOPS), dict.fromkeys(levels, _NOMINAL_SHAPE))
+        flops, shapes = dict.fromkeys(levels, _NOMINAL_FLOPS), dict.fromkeys(levels, _NOMINAL_SHAPE)
+        return NetworkCost(flops, {}, shapes)
 
 
 def _count(backbone: BackboneConf, side: int) -> NetworkCost:
@@ -337,6 +364,8 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
     from anomaly_sweep.features.backbone.levels import check_nodes, look, read_levels
 
     flops: dict[str, float] = {}
+    moved: dict[str, float] = {}
+    written = 0
     meta = torch.device("meta")
     largest = 0
     with meta, torch.inference_mode():
@@ -347,10 +376,11 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
         shapes = {level: found for level, found in looked.items() if not isinstance(found, str)}
         unusable = {level: found for level, found in looked.items() if isinstance(found, str)}
 
-        def seen(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-            nonlocal largest
+        def seen(module: torch.nn.Module, _inputs: object, output: object) -> None:
+            nonlocal largest, written
             if isinstance(output, torch.Tensor):
                 largest = max(largest, output.numel())
+                written += output.numel() if next(module.children(), None) is None else 0
 
         for module in model.modules():
             module.register_forward_hook(seen)
@@ -358,8 +388,9 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
 
             def visit(level: str, _maps: torch.Tensor) -> None:
                 flops[level] = float(counter.get_total_flops())
+                moved[level] = 4.0 * 2 * written  # each value is written once and read once
 
             if shapes:
                 read_levels(model, backbone, torch.empty(1, 3, side, side), list(shapes), visit)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return NetworkCost(flops, shapes, unusable, 4.0 * parameters, 4.0 * largest)
+    return NetworkCost(flops, moved, shapes, unusable, 4.0 * parameters, 4.0 * largest)

@@ -69,6 +69,7 @@ class Remaining:
 
     def __init__(self, forecast: Forecast) -> None:
         self.workers = forecast.workers
+        self._start = forecast.start_seconds
         self._shards = forecast.shards
         self._open = {key: _Open(shard) for key, shard in forecast.shards.items()}
         self._measured: dict[str, float] = defaultdict(float)
@@ -135,7 +136,8 @@ class Remaining:
         factors = self.factors()
         logs = [math.log(factor) for factor in factors.values()]
         others = math.exp(math.fsum(logs) / (len(logs) + 1))
-        return elapsed((self._left(key, factors, others) for key in self._shards), self.workers)
+        start = 0.0 if self.heard else self._start
+        return start + elapsed((self._left(key, factors, others) for key in self._shards), self.workers)
 
     def share(self) -> float:
         """Share of the work that is done, by the forecast, 0 to 1."""
@@ -227,9 +229,9 @@ class Progress:
     def line(self, width: int = terminal.UNLIMITED) -> str:
         """How far the work is, in so many columns; where room is short, what matters less goes."""
         now = time.monotonic()
-        silence = now - self._heard
         with self._lock:
             done = self._left
+            silence = now - self._heard if done.heard else 0.0  # processes start when they start
             left, share = max(done.seconds() - silence, _OVERDUE * silence), done.share()
         failed = f"{done.trials_failed} failed" if done.trials_failed else ""
         images = f"{done.images_done}/{self.images} images" if self.images else ""
