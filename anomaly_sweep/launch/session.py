@@ -16,10 +16,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep.config import NODES, AnyConfiguration, RuntimeConf, TrackingConf, parse_node
-from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.folders import cache_folder
+from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.planner import data_state
 from anomaly_sweep.sweep.record.recording import KEPT, Parent
 from anomaly_sweep.sweep.record.scores import record_scores
@@ -61,7 +60,7 @@ def start(
     tracking: TrackingConf = parse_node("tracking", config.tracking)
     runtime: RuntimeConf = parse_node("runtime", config.runtime)
     cache_dir = cache_folder(runtime)
-    state = data_state(configurations, FileIndex(cache_dir / INDEX_FILE))
+    state = data_state(configurations, file_index(runtime))
     about = sweep_identity(config, jobs)
     identity = fingerprint(about, state)
     with ExitStack() as held:  # let go of if anything fails

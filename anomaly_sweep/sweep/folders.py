@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from anomaly_sweep.config import RuntimeConf
+from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import CacheError
 
 
@@ -22,3 +24,19 @@ def cache_folder(runtime: RuntimeConf) -> Path:
     except OSError as error:
         raise CacheError(f"runtime.cache_dir={folder} cannot be made ({error})") from error
     return folder
+
+
+def file_index(runtime: RuntimeConf) -> FileIndex:
+    """The memory of the images' hashes; with ``resume=false`` every file is read once more in this process.
+
+    Raises
+    ------
+    CacheError
+        If the cache folder cannot be made.
+    """
+    return _file_index((cache_folder(runtime) / INDEX_FILE).absolute(), reread=not runtime.resume)
+
+
+@cache  # a launch asks several times, and a search for each of its batches
+def _file_index(path: Path, *, reread: bool) -> FileIndex:
+    return FileIndex(path, reread=reread)

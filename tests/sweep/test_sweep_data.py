@@ -127,6 +127,8 @@ def test_no_resume_reads_again(tiny_dataset: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(manifest, "hash_file", lambda path: reads.append(path) or real(path))
     assert prints(resume=False) != before
     assert len(reads) == len(set(reads)) == 16
+    prints(resume=False)  # as the next batch of a search does
+    assert len(reads) == 16
 
 
 # What is not read is told when a sweep is planned.
@@ -163,6 +165,8 @@ def test_one_line_a_kind(own: DatasetConf, caplog: pytest.LogCaptureFixture) -> 
     assert f"mine: images outside the folders of images: 2 {listed}: {root}/linen/train/stray.png" in told
     assert f"mine: folders that are no category: 1; the first: {root}/notes is not read" in told
     assert "mine: masks that belong to no image: 1; the first: mask" in told
+    open_dataset(own)
+    assert len(caplog.messages) == 4  # once
     caplog.clear()
     open_dataset(replace(own, categories=["washer"]))  # what else the root holds was not asked for
     assert sorted(line.partition(";")[0] for line in caplog.messages) == [

@@ -7,7 +7,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from anomaly_sweep.config import (
@@ -338,7 +338,12 @@ def _tell_remarks(conf: DatasetConf, root: Path, categories: Sequence[Category])
         kinds[remark.kind].append(remark)
     for kind, same in kinds.items():
         more = "" if len(same) == 1 else " (anomaly-sweep-data check lists them)"
-        log.warning("%s: %s: %d%s; the first: %s", conf.name, kind, len(same), more, same[0].message)
+        _warn(f"{conf.name}: {kind}: {len(same)}{more}; the first: {same[0].message}")
+
+
+@cache  # once: a launch opens its data sets several times
+def _warn(line: str) -> None:
+    log.warning("%s", line)
 
 
 def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:

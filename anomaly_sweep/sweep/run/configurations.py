@@ -10,12 +10,11 @@ from pathlib import Path
 
 from anomaly_sweep import terminal
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
-from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.shard import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.logs import FILE_ONLY, log_failures
-from anomaly_sweep.sweep.folders import cache_folder
+from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings, check_told_apart
 from anomaly_sweep.sweep.plan.describe import describe, describe_work, forecast_of
 from anomaly_sweep.sweep.plan.planner import Plan, ShardWork, make_plan
@@ -109,7 +108,7 @@ def _prepare(
     check_told_apart(configurations)
     folder = cache_folder(runtime)
     with terminal.busy("planning: looking at the data"):
-        plan = make_plan(configurations, FileIndex(folder / INDEX_FILE, reread=not runtime.resume))
+        plan = make_plan(configurations, file_index(runtime))
     store = ResultStore(folder / RESULTS)
     known = dict(plan.failed)
     if runtime.resume:

@@ -15,7 +15,6 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from anomaly_sweep.config import RuntimeConf, TrackingConf, parse_node
-from anomaly_sweep.datasets import INDEX_FILE, FileIndex
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.launch.compose import Composer, configurations_of
@@ -30,7 +29,7 @@ from anomaly_sweep.launch.jobs import (
     show_summary,
 )
 from anomaly_sweep.launch.session import sweep_identity
-from anomaly_sweep.sweep.folders import cache_folder
+from anomaly_sweep.sweep.folders import file_index
 from anomaly_sweep.sweep.plan.checks import check_told_apart
 from anomaly_sweep.sweep.plan.planner import data_state
 from anomaly_sweep.sweep.search import record
@@ -80,7 +79,7 @@ def search_sweep(
         # A wrong choice is told now, not when its turn comes.
         corners = configurations_of(composer.jobs([space.job(corner) for corner in space.corners()]))
         check_told_apart(corners)
-        state = data_state(corners, FileIndex(cache_folder(runtime) / INDEX_FILE))
+        state = data_state(corners, file_index(runtime))
         objectives = list(checked.objectives)
         identity = sweep_identity(config, [[*space.describe(), f"objectives={objectives}"]])
         about = About(sweep_identity(config, []), fixed_choices(space), objectives, state)
