@@ -96,7 +96,7 @@ def test_every_kind_of_trial_is_weighed_by_what_it_costs(tiny_dataset: Path, tmp
     assert found.images == 2 * (6 + 10)
     seconds = {kind: one for shard in found.shards.values() for kind, one in shard.trials.values()}
     assert seconds[CLOSED_FORM] < seconds[OTHER]
-    flows = [dict(FLOW, steps=steps) for steps in (1, 100, 10_000)]
+    flows = [dict(FLOW, steps=steps, folds=0) for steps in (1, 100, 10_000)]
     whole = [forecast(grid(tiny_dataset, ["level2"], [0.5], [flow]), tmp_path).seconds for flow in flows]
     assert whole == sorted(set(whole))
 
@@ -125,7 +125,7 @@ def test_more_passes_of_augmentation_cost_more(tiny_dataset: Path, tmp_path: Pat
 
 @given(st.integers(1, 500), st.integers(2, 2000), st.integers(2, 2000))
 def test_a_flow_costs_more_with_rows_dimensions_and_steps(steps: int, n: int, d: int) -> None:
-    settings = dataclasses.replace(FAST, steps=steps)
+    settings = dataclasses.replace(FAST, steps=steps, folds=0)
     cost = flow_seconds(settings, n, d)
     assert 0 < cost < flow_seconds(settings, n + 1, d)
     assert cost < flow_seconds(settings, n, d + 1)
@@ -165,7 +165,7 @@ def test_work_over_processes(pieces: list[float], workers: int) -> None:
 def test_the_plan_in_words_tells_the_forecast_that_progress_starts_from(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    chosen = grid(tiny_dataset, ["level1", "level4"], [0.1, 0.5], [MVG, dict(FLOW, steps=1_000_000)])
+    chosen = grid(tiny_dataset, ["level1", "level4"], [0.1, 0.5], [MVG, dict(FLOW, steps=1_000_000, folds=0)])
     plan = make_plan(chosen, FileIndex(tmp_path / "files.sqlite"))
     conf = runtime(tmp_path)
     seconds = forecast_of(plan.works, conf, 1).seconds
