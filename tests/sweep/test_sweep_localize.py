@@ -24,7 +24,8 @@ from anomaly_sweep.datasets.masks import read_mask, to_square
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.images import load_square
-from anomaly_sweep.sweep.plan.planner import make_plan
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.sweep.plan.planner import DATA_DIGITS, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
@@ -130,6 +131,8 @@ def test_a_run_says_everything(tiny_dataset: Path, tmp_path: Path) -> None:
         "localizer": "distance",
         "task": "localization[sigma=2.0]",
         "dataset": "tiny",
+        "root": str(tiny_dataset),
+        "data": fingerprint({row["category"]: row["data"] for row in outcome.rows})[:DATA_DIGITS],
         "weights": "random:seed0",
         "input_size": "64",
     }
