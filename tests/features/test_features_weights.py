@@ -16,11 +16,18 @@ from features_parts import CPU, give_statistics, resnet18
 from safetensors.torch import save_file
 
 from anomaly_sweep.config import BackboneConf
-from anomaly_sweep.errors import WeightsError
+from anomaly_sweep.errors import ConfigError, WeightsError
 from anomaly_sweep.features.backbone import create as create_module
+from anomaly_sweep.features.backbone import loaded
 from anomaly_sweep.features.backbone.create import create
 from anomaly_sweep.features.backbone.network import Network
-from anomaly_sweep.features.backbone.weights import is_random, read_state, weights_identity, weights_label
+from anomaly_sweep.features.backbone.weights import (
+    is_random,
+    pretrained_file,
+    read_state,
+    weights_identity,
+    weights_label,
+)
 
 
 def state_of(seed: int = 3) -> dict[str, torch.Tensor]:
@@ -273,6 +280,60 @@ def test_pretrained_weights_in_the_hubs_cache_need_no_internet(
     (folder / "snapshots" / "abc" / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(WeightsError, match="could not be had"):
         create(resnet18(weights="pretrained"))
+
+
+def test_pretrained_weights_are_named_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub file that changes under its name gives other features, under another key."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    backbone = resnet18(weights="pretrained")
+    assert weights_identity(backbone) == {"weights": "pretrained:resnet18.tv_in1k"}
+    folder = tmp_path / "models--timm--resnet18.tv_in1k"
+    (folder / "refs").mkdir(parents=True)
+    seen = []
+    for number, name in ((0, "pytorch_model.bin"), (0, "model.safetensors"), (1, "model.safetensors")):
+        snapshot = folder / "snapshots" / f"{number}"
+        snapshot.mkdir(parents=True, exist_ok=True)
+        (folder / "refs" / "main").write_text(f"{number}")
+        state = {key: tensor + len(seen) for key, tensor in state_of().items()}
+        if name.endswith("bin"):
+            torch.save(state, snapshot / name)
+        else:
+            save_file(state, snapshot / name)
+        assert pretrained_file(backbone.model) == snapshot / name
+        model, _ = create(backbone)
+        assert equal(model, state)
+        seen.append(weights_identity(backbone)["weights"])
+        assert weights_identity(backbone)["weights"] == seen[-1]
+    assert len(set(seen)) == 3
+    assert all(one.startswith("pretrained:resnet18.tv_in1k@") for one in seen)
+
+
+def test_weights_downloaded_before_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(create_module, "create", lambda backbone: asked.append(backbone.model))
+    monkeypatch.setattr(create_module.weights, "pretrained_file", lambda _model: None)
+    loaded.fetch_weights([resnet18(weights="pretrained"), resnet18(weights="pretrained"), resnet18()])
+    assert asked == ["resnet18.tv_in1k"]
+
+    def offline(_backbone: BackboneConf) -> None:
+        raise WeightsError("no internet")
+
+    monkeypatch.setattr(create_module, "create", offline)
+    loaded.fetch_weights([resnet18(weights="pretrained")])  # told when the network is made
+    monkeypatch.setattr(create_module.weights, "pretrained_file", lambda _model: tmp_path)
+    monkeypatch.setattr(create_module, "create", None)
+    loaded.fetch_weights([resnet18(weights="pretrained")])
+
+
+@pytest.mark.parametrize(
+    "name", ["pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"]
+)
+def test_weights_have_one_way_in(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"backbone\.kwargs\.{name}.*backbone\.weights=PATH"):
+        create(resnet18(kwargs={name: "w.pth"}))
 
 
 def test_errors_while_downloading_are_the_hubs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from anomaly_sweep.errors import ConfigError, WeightsError, shortened
 from anomaly_sweep.features.backbone import weights
 from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
 
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+#: timm's arguments that would bring in weights beside those of ``backbone.weights``.
+_OTHER_WEIGHTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 _HUB_SECONDS = 10.0
 
 
@@ -32,6 +34,12 @@ def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
     ensure_torchvision_imports()
     pretrained = backbone.weights == PRETRAINED
     _check_name(backbone)
+    for name in _OTHER_WEIGHTS:
+        if name in backbone.kwargs:
+            raise ConfigError(
+                f"backbone.kwargs.{name} is not allowed: which weights were loaded would not be recorded; "
+                "give the file as backbone.weights=PATH"
+            )
     if pretrained:
         _check_tag(backbone)
         _check_hub(backbone)
@@ -54,6 +62,16 @@ def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
     return model, weights.load_file_into(model, backbone)
 
 
+def fetch(backbone: BackboneConf) -> None:
+    """Download pretrained weights that are not on this machine yet, so that their content can be told.
+
+    What goes wrong is left to :func:`create` to tell.
+    """
+    if backbone.weights == PRETRAINED and weights.pretrained_file(backbone.model) is None:
+        with suppress(ConfigError, WeightsError):
+            create(backbone)
+
+
 def _make(backbone: BackboneConf, *, pretrained: bool) -> nn.Module:
     import timm
 
@@ -61,7 +79,12 @@ def _make(backbone: BackboneConf, *, pretrained: bool) -> nn.Module:
         torch.default_generator.manual_seed(
             backbone.weights_seed
         )  # not the GPUs': nothing would restore them
-        model: nn.Module = timm.create_model(backbone.model, pretrained=pretrained, **backbone.kwargs)
+        # From the very file that the identity is of; timm would ask the hub for a newer one.
+        file = weights.pretrained_file(backbone.model) if pretrained else None
+        source: dict[str, Any] = {"pretrained_cfg_overlay": {"file": str(file)}} if file else {}
+        model: nn.Module = timm.create_model(
+            backbone.model, pretrained=pretrained, **source, **backbone.kwargs
+        )
     return model
 
 
@@ -108,17 +131,14 @@ def _check_tag(backbone: BackboneConf) -> None:
 def _check_hub(backbone: BackboneConf) -> None:
     """Ask the hub once for weights not downloaded yet: its client would retry for most of a minute."""
     import timm
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     source: Any = timm.get_pretrained_cfg(backbone.model)
-    if source is None or not source.hf_hub_id:
-        return  # a plain address: its client does not retry
+    if source is None or not source.hf_hub_id or weights.pretrained_file(backbone.model):
+        return  # there is nothing, or a plain address: its client does not retry
     repository, _, revision = source.hf_hub_id.partition("@")
-    files = (source.hf_hub_filename,) if source.hf_hub_filename else _HUB_FILES
-    where = {"revision": revision or None}
-    if any(isinstance(try_to_load_from_cache(repository, file, **where), str) for file in files):
-        return
+    files, where = weights.hub_files(source), {"revision": revision or None}
     try:
         get_session().head(hf_hub_url(repository, files[0], **where), timeout=_HUB_SECONDS)
     except Exception as error:  # the client's, its HTTP library's (which changed) or the system's

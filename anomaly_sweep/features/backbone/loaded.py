@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from anomaly_sweep.config import BackboneConf
+from anomaly_sweep.config import PRETRAINED, BackboneConf
 from anomaly_sweep.errors import WeightsError
 from anomaly_sweep.features.backbone.weights import weights_identity
 from anomaly_sweep.fingerprint import fingerprint
@@ -37,6 +37,16 @@ def network_of(backbone: BackboneConf, device: str, identity: dict[str, str]) ->
             )
         _kept[key] = network
     return _kept[key]
+
+
+def fetch_weights(backbones: Iterable[BackboneConf]) -> None:
+    """Download pretrained weights that are not on this machine yet: what is planned is named by content."""
+    wanted = {one.model: one for one in backbones if one.weights == PRETRAINED}
+    if wanted:
+        from anomaly_sweep.features.backbone.create import fetch
+
+        for backbone in wanted.values():
+            fetch(backbone)
 
 
 def check_network(backbone: BackboneConf, levels: Sequence[str], side: int, device: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from anomaly_sweep.config import PACKAGED, PRETRAINED, RANDOM, BackboneConf
 from anomaly_sweep.errors import WeightsError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _DIGEST_SHOWN = 8
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _SETTLED_NS = 2_000_000_000
 _digests: dict[tuple[str, int, int], str] = {}
 
@@ -54,8 +56,43 @@ def weights_identity(backbone: BackboneConf) -> dict[str, str]:
         libraries = " ".join(f"{name}=={version(name)}" for name in ("torch", "timm"))
         return {"weights": f"random:seed{backbone.weights_seed} {libraries}"}
     if backbone.weights == PRETRAINED:
-        return {"weights": f"pretrained:{backbone.model}"}
+        path = pretrained_file(backbone.model)
+        # Nothing is kept under a name alone: without a file here no network can be made either.
+        return {"weights": f"pretrained:{backbone.model}" + (f"@{_digest(path)}" if path else "")}
     return {"weights": f"file:{_digest(_weight_file(backbone))}"}
+
+
+def pretrained_file(model: str) -> Path | None:
+    """The file with a model's pretrained weights in the hub's cache on this machine, None if it is not there.
+
+    It is the one that :func:`anomaly_sweep.features.backbone.create.create` loads.
+    """
+    from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
+
+    ensure_torchvision_imports()
+    import timm
+    import torch
+
+    source: Any = timm.get_pretrained_cfg(model)
+    if source is None:
+        return None
+    if not source.hf_hub_id:
+        address = urlparse(source.url or "")
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(address.path).name
+        return path if address.path and path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, _, revision = source.hf_hub_id.partition("@")
+    for name in hub_files(source):
+        found = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def hub_files(source: Any) -> tuple[str, ...]:
+    """Names that a model's weights may have on the hub, in the order in which timm looks for them."""
+    return (source.hf_hub_filename,) if source.hf_hub_filename else _HUB_FILES
 
 
 def is_random(label: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from anomaly_sweep import terminal
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
 from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.features.backbone.loaded import fetch_weights
 from anomaly_sweep.features.shard import cache_at, check_network
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.logs import FILE_ONLY, log_failures
@@ -47,6 +48,7 @@ def run_configurations(
         For what makes the whole sweep impossible (nothing to read, weights that cannot be had, a tracking
         store that cannot be written), before long work starts. A single trial's failure is in its row.
     """
+    fetch_weights(configuration.backbone for configuration in configurations)
     plan, works, known, store = _prepare(configurations, runtime)
     log.info(
         "configurations: %d, trials: %d (%d to compute in %d shards, %d known)",
