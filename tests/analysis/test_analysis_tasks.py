@@ -199,7 +199,7 @@ def test_pivots_by_crop_and_of_what_is_not_there(both: pd.DataFrame) -> None:
     with pytest.raises(AnalysisError, match=r"average over, center_crop \(224, none\)"):
         free_pivot(crops, "category", "localizer", value="aupro")
     assert free_pivot(crops, "category", "localizer", "center_crop=none", value="aupro")
-    with pytest.raises(AnalysisError, match="--value 'auroc': there are image_auroc, pixel_auroc, aupro"):
+    with pytest.raises(AnalysisError, match="--value 'auroc': there are image_auroc, image_ap"):
         free_pivot(both, "category", "localizer", value="auroc")
     with pytest.raises(AnalysisError, match="detection trials only"):
         free_pivot(make_frame(SMALL), "category", "layer", value="aupro")
