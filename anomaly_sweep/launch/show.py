@@ -11,6 +11,7 @@ _METRIC, _SECONDS = ".4f", ".3f"
 #: Column of the long table, its heading, its format; the last are left out first where room is short.
 _COLUMNS = (
     ("image_auroc", "image AUROC", _METRIC),
+    ("image_auroc_sd", "SD", _METRIC),
     ("pixel_auroc", "pixel AUROC", _METRIC),
     ("aupro", "AUPRO", _METRIC),
     ("n_features", "features", "d"),

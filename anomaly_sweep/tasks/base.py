@@ -86,7 +86,8 @@ class TrialResult:
 
     ``scores`` (float64, little-endian, ties settled) and ``labels`` (int8, 1 for anomalous) have one value a
     test image, in the order of the category's; the image metrics are of these scores. They are no part of
-    what makes two results equal.
+    what makes two results equal. Of several seeds (``seeds`` of a flow) metrics are means over the seeds,
+    ``image_auroc_sd`` is the AUROC's standard deviation between them, and the scores are the first one's.
     """
 
     fingerprint: str
@@ -110,6 +111,7 @@ class TrialResult:
     image_fpr95: float | None = None
     pixel_ap: float | None = None
     pixel_f1max: float | None = None
+    image_auroc_sd: float | None = None
     scores: bytes | None = field(default=None, compare=False, repr=False)
     labels: bytes | None = field(default=None, compare=False, repr=False)
 

@@ -24,6 +24,7 @@ _TAG_LENGTH = 8000
 #: Metric columns of a run's per-class table -> their headings.
 _SHOWN = {
     "image_auroc": "image AUROC",
+    "image_auroc_sd": "SD of seeds",
     "image_ap": "AP",
     "image_f1max": "F1max",
     "image_fpr95": "FPR95",

@@ -25,6 +25,7 @@ AUC_PREFIX = "auc/"
 AUC_MEAN = "auc/mean"
 PREFIXES = {
     "image_auroc": AUC_PREFIX,
+    "image_auroc_sd": "auc_sd/",
     "image_ap": "ap/",
     "image_f1max": "f1max/",
     "image_fpr95": "fpr95/",
@@ -102,6 +103,7 @@ TRIAL_COLUMNS = (
     "estimator",
     "localizer",
     "image_auroc",
+    "image_auroc_sd",  # standard deviation between the seeds of a flow; missing for one seed
     "image_ap",  # average precision
     "image_f1max",  # F1 at the threshold that is best on the test images
     "image_fpr95",  # false positive rate at 95 % recall; less is better

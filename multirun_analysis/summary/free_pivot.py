@@ -44,6 +44,7 @@ def _amount(words: str, *, of_localization: bool = False) -> Measure:
 #: Columns of the long table that a table can be of.
 MEASURES = {
     "image_auroc": Measure("AUROC"),
+    "image_auroc_sd": Measure("standard deviation of AUROC between seeds", lowest=True),
     "image_ap": Measure("average precision"),
     "image_f1max": Measure("F1max"),
     "image_fpr95": Measure("FPR at 95 % recall", lowest=True),

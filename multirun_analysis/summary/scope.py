@@ -101,7 +101,19 @@ class Scope:
 
     def coverage(self, pivots: Sequence[PivotResult]) -> list[str]:
         """How many categories stand behind the cells, and which do not."""
-        return coverage(pivots, len(self.categories))
+        return [*coverage(pivots, len(self.categories)), *of_seeds(pivots)]
+
+
+def of_seeds(pivots: Sequence[PivotResult]) -> list[str]:
+    """What another seed does to the trials behind the cells, where some were run with several."""
+    columns = [pivot.trials["image_auroc_sd"] for pivot in pivots if "image_auroc_sd" in pivot.trials]
+    spread = pd.concat(columns).dropna() if columns else pd.Series(dtype=float)
+    if spread.empty:
+        return []
+    return [
+        f"Flows of several seeds are their means; standard deviation of a trial's AUROC between seeds: "
+        f"{100 * spread.mean():.2f} points on average, {100 * spread.max():.2f} at most."
+    ]
 
 
 def settle(frame: pd.DataFrame, preferred: str, origins: Sequence[Origin], choices: Choices) -> Scope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 from analysis_stores import CATEGORIES, make_frame
@@ -355,3 +356,15 @@ def test_layers_and_data_sets_by_name() -> None:
     assert sorted(shuffled, key=layer_order) == ["level2", "level10", "all", "head"]
     assert is_mvtec_ad("mvtec_ad", {"bottle"}) and not is_mvtec_ad("mvtec_loco", {"juice_bottle"})
     assert not is_mvtec_ad("synthetic", {"bottle"}) and not is_mvtec_ad(None, {"bottle"})
+
+
+def test_the_spread_of_seeds_is_told_under_the_table(grid: pd.DataFrame) -> None:
+    def told(frame: pd.DataFrame) -> list[str]:
+        made = [table for table in tables(frame) if isinstance(table, Table)]
+        return [note for table in made for note in table.notes if "seeds" in note]
+
+    assert told(grid) == []
+    flows = grid["estimator"].eq("flow").to_numpy()
+    several = grid.assign(image_auroc_sd=np.where(flows, 0.02, np.nan))
+    assert told(several)
+    assert all("2.00 points on average, 2.00 at most" in note for note in told(several))

@@ -245,3 +245,14 @@ def test_plan_stacks_small_flows_higher_than_large_ones() -> None:
     gpu = plan_stacks([(240, 1248)] * 100, FAST, device="cuda", memory=8e9)
     assert len(gpu) < len(plan_stacks([(240, 1248)] * 100, FAST))
     assert plan_stacks([(4, 2), (4, 3), (4, 2)], FAST) == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize("wrong", ["seeds=0", "seeds=1.5", "seed=-1", "seed=abc"])
+def test_wrong_seeds(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong.split("=")[0]):
+        composed("flow", f"estimator.{wrong}")
+
+
+def test_seeds_of_the_config() -> None:
+    assert composed("flow", "estimator.seeds=3").seeds == 3
+    assert composed("flow").seeds == 1

@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from anomaly_sweep.config import PcaModeConf
+from anomaly_sweep.estimators.flow import CouplingFlow
 from anomaly_sweep.features.matrices import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.detection.run import Trial, TrialResult, run_trials
@@ -439,3 +440,40 @@ def test_a_flow_of_gaussian_features_is_mvg() -> None:
         pair = trial(mode, chosen, ("2",)), trial(mode, MVG, ("2",))
         found = by_print(run_trials(features, labels, pair))
         assert len({found[one.fingerprint].image_auroc for one in pair}) == 1
+
+
+def test_several_seeds_are_their_mean_and_spread() -> None:
+    features, labels = two_levels()
+    several = {**FLOW, "seed": 3, "seeds": 4}
+    own = CouplingFlow.seeds_of(3, 4)
+    assert own[0] == 3 and len(set(own)) == 4 and CouplingFlow.seeds_of(3, 2) == own[:2]
+    trials = grid(several, levels=("2",))
+    alone = {seed: grid({**FLOW, "seed": seed}, levels=("2",)) for seed in own}
+    found = by_print(run_trials(features, labels, [*trials, *(t for some in alone.values() for t in some)]))
+    spreads = []
+    for i, one in enumerate(trials):
+        result = found[one.fingerprint]
+        singles = [found[some[i].fingerprint] for some in alone.values()]
+        for name in ("image_auroc", "image_ap", "image_fpr95"):
+            mean = np.mean([getattr(single, name) for single in singles])
+            assert getattr(result, name) == pytest.approx(mean, abs=1e-6)
+        areas = [single.image_auroc for single in singles]
+        assert result.image_auroc_sd == pytest.approx(np.std(areas, ddof=1), abs=1e-6)
+        assert result.scores is not None and singles[0].scores is not None
+        first = np.frombuffer(singles[0].scores)
+        np.testing.assert_allclose(np.frombuffer(result.scores), first, rtol=1e-4)
+        assert all(single.image_auroc_sd is None for single in singles)
+        spreads.append(result.image_auroc_sd)
+    assert max(spreads) > 0.01
+
+
+def test_a_score_that_overflows_stays_with_its_trial() -> None:
+    train, test, labels = random_case(20, 6, 8, 8, 2)
+    far = test.copy()
+    far[0] = 1e200
+    both = {level: {"avg": train} for level in "12"}
+    features = ShardFeatures(both, {"1": {"avg": test}, "2": {"avg": far}}, {})
+    good, bad = (trial(PcaModeConf("none"), FLOW, (level,)) for level in "12")
+    results = by_print(run_trials(features, labels, [good, bad]))
+    assert results[good.fingerprint].ok
+    assert "overflow" in results[bad.fingerprint].reason

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings, flow_settings
+from anomaly_sweep.fingerprint import fingerprint, seed_of
 from anomaly_sweep.metrics.ties import ScoreScale
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class CouplingFlow:
         Of permutations, initial parameters and minibatches.
     device : {"cpu", "cuda"} or "cuda:N"
         Where to train and score.
+    seeds : int
+        How many flows a sweep trains of it, for the mean and the spread of their figures, >= 1. `fit` trains
+        the first.
 
     Attributes
     ----------
@@ -42,10 +46,18 @@ class CouplingFlow:
 
     flow_: FittedFlow
 
-    def __init__(self, settings: FlowSettings = FAST, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self, settings: FlowSettings = FAST, seed: int = 0, device: str = "cpu", seeds: int = 1
+    ) -> None:
         self.settings = settings
         self.seed = seed
         self.device = device
+        self.seeds = seeds
+
+    @staticmethod
+    def seeds_of(seed: int, count: int) -> list[int]:
+        """So many seeds: the given one, and others that follow from it."""
+        return [seed, *(seed_of(fingerprint(seed, i)) for i in range(1, count))]
 
     @property
     def score_scale(self) -> ScoreScale:
@@ -94,7 +106,9 @@ class CouplingFlow:
         return self.flow_.score_samples(X)
 
 
-def coupling_flow(preset: str = "fast", seed: int = 0, device: str = "cpu", **changes: Any) -> CouplingFlow:
+def coupling_flow(
+    preset: str = "fast", seed: int | None = None, device: str = "cpu", seeds: int = 1, **changes: Any
+) -> CouplingFlow:
     """A `CouplingFlow` from a preset's name; None among the changes means the preset's value.
 
     Raises
@@ -108,4 +122,7 @@ def coupling_flow(preset: str = "fast", seed: int = 0, device: str = "cpu", **ch
         )
     except EstimatorError as error:
         raise ConfigError(str(error)) from error
-    return CouplingFlow(settings, seed, device)
+    for name, value, least in (("seed", 0 if seed is None else seed, 0), ("seeds", seeds, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"estimator.{name} must be a whole number >= {least}, got {value!r}")
+    return CouplingFlow(settings, seed or 0, device, seeds)

@@ -278,10 +278,11 @@ def flow_seconds(settings: Any, n: int, d: int, *, rate: float = _CORE_FLOPS) ->
 
 
 def _flow_cost(estimator: Mapping[str, Any], rate: float) -> Callable[[int, int], float]:
-    settings = build(estimator, seed=0).settings  # type: ignore[attr-defined]
+    flow = build(estimator, seed=0)
+    settings, seeds = flow.settings, flow.seeds  # type: ignore[attr-defined]
     # Stacks of small products reach a small part of what a GPU can do.
     rate = min(rate, 10 * _CORE_FLOPS)
-    return lambda n, d: flow_seconds(settings, n, d, rate=rate)
+    return lambda n, d: seeds * flow_seconds(settings, n, d, rate=rate)
 
 
 def _localizer_seconds(trial: LocalizationTrial, network: NetworkCost, work: ShardWork, rate: float) -> float:

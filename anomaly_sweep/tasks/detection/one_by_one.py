@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.errors import AnomalySweepError, EstimatorError
 from anomaly_sweep.estimators.create import Detector, build
 from anomaly_sweep.metrics.ties import ScoreScale
 from anomaly_sweep.tasks.base import Trial, TrialResult, guarded, of_images
 from anomaly_sweep.tasks.detection.reductions import Matrix, Reductions
 from anomaly_sweep.tracking.names import STATUS_OK
+
+if TYPE_CHECKING:
+    from anomaly_sweep.estimators.flow import FittedFlow
 
 Labels = NDArray[np.int64]
 
@@ -28,7 +35,7 @@ def run_flows(
     flows: Sequence[tuple[Reductions, Trial]], labels: Labels, device: str
 ) -> Iterator[TrialResult]:
     """Flows with one estimator config, from any (levels, pools) of a shard, stacked."""
-    from anomaly_sweep.estimators.flow import CouplingFlow, FittedFlow, plan_stacks, score_stack, train_stack
+    from anomaly_sweep.estimators.flow import CouplingFlow, plan_stacks, train_stack
 
     try:
         model = build(flows[0][1].estimator, seed=0)
@@ -39,24 +46,85 @@ def run_flows(
         return
     assert isinstance(model, CouplingFlow)
     chosen = flows[0][1].estimator.get("seed")
-    for stack in plan_stacks([train.shape for train, _ in pairs], model.settings, device=device):
-        seeds = [flows[i][1].seed if chosen is None else int(chosen) for i in stack]
+    seeds = [
+        CouplingFlow.seeds_of(trial.seed if chosen is None else model.seed, model.seeds) for _, trial in flows
+    ]
+    members = [(i, seed) for i, own in enumerate(seeds) for seed in own]
+    refits = [reduced.refit(trial.pca_mode) for reduced, trial in flows]
+    ended: dict[int, list[_Flow]] = defaultdict(list)
+    for stack in plan_stacks([pairs[i][0].shape for i, _ in members], model.settings, device=device):
+        some = [members[place] for place in stack]
         begun = time.perf_counter()
-        refits = [flows[i][0].refit(flows[i][1].pca_mode) for i in stack]
-        trained = train_stack([pairs[i][0] for i in stack], seeds, model.settings, device, refits)
+        trained = train_stack(
+            [pairs[i][0] for i, _ in some],
+            [seed for _, seed in some],
+            model.settings,
+            device,
+            [refits[i] for i, _ in some],
+        )
         fit = (time.perf_counter() - begun) / len(stack)
-        fitted = {i: flow for i, flow in zip(stack, trained, strict=True) if isinstance(flow, FittedFlow)}
         begun = time.perf_counter()
-        found = score_stack(list(fitted.values()), [pairs[i][1] for i in fitted])
+        found = _scored(trained, [pairs[i][1] for i, _ in some])
         score = (time.perf_counter() - begun) / len(stack)
-        scores = dict(zip(fitted, found, strict=True))
-        for i, outcome in zip(stack, trained, strict=True):
-            reduced, trial = flows[i]
-            if i in scores:
-                own = (trial, reduced, pairs[i][0], scores[i], model.score_scale, labels, fit, score)
-                yield guarded(trial, _result, *own)
-            else:
-                yield TrialResult.failed(trial.fingerprint, str(outcome))
+        for (i, seed), scores in zip(some, found, strict=True):
+            ended[i].append(_Flow(seed, scores, fit, score))
+            if len(ended[i]) == model.seeds:
+                reduced, trial = flows[i]
+                mine = sorted(ended.pop(i), key=lambda flow: seeds[i].index(flow.seed))
+                yield guarded(trial, _of_seeds, trial, reduced, pairs[i][0], mine, model.score_scale, labels)
+
+
+def _scored(flows: Sequence[FittedFlow | EstimatorError], tests: Sequence[Matrix]) -> list[Matrix | str]:
+    """Scores of a stack's flows, or why one has none."""
+    from anomaly_sweep.estimators.flow import FittedFlow, score_stack
+
+    pairs = [(flow, test) for flow, test in zip(flows, tests, strict=True) if isinstance(flow, FittedFlow)]
+    try:
+        scores = iter(score_stack([flow for flow, _ in pairs], [test for _, test in pairs]))
+    except EstimatorError as error:
+        if len(flows) == 1:
+            return [str(error)]
+        return [_scored([flow], [test])[0] for flow, test in zip(flows, tests, strict=True)]
+    return [next(scores) if isinstance(flow, FittedFlow) else str(flow) for flow in flows]
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """Scores of one trained flow (or why there are none), and its share of the seconds."""
+
+    seed: int
+    scores: Matrix | str
+    fit: float
+    score: float
+
+
+def _of_seeds(
+    trial: Trial,
+    reduced: Reductions,
+    train: Matrix,
+    flows: Sequence[_Flow],
+    scale: ScoreScale,
+    labels: Labels,
+) -> TrialResult:
+    """Mean of each metric over the seeds' flows, spread of the AUROC, scores of the first."""
+    scores = []
+    for flow in flows:
+        if isinstance(flow.scores, str):
+            raise EstimatorError(flow.scores)
+        scores.append(flow.scores)
+    every = of_images(reduced.of_all(np.stack(scores)), labels, scale)
+    metrics = [name for name, value in every[0].items() if isinstance(value, float)]
+    means = {name: fmean(one[name] for one in every) for name in metrics}
+    return TrialResult(
+        trial.fingerprint,
+        STATUS_OK,
+        n_features=train.shape[1],
+        n_train=len(train),
+        fit_seconds=sum(flow.fit for flow in flows),
+        score_seconds=sum(flow.score for flow in flows),
+        image_auroc_sd=stdev(one["image_auroc"] for one in every) if len(every) > 1 else None,
+        **every[0] | means,
+    )
 
 
 def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:
