@@ -5,6 +5,7 @@ from anomaly_sweep.datasets.file_index import (
     INDEX_FILE,
     FileIndex,
     contents_digest,
+    copied_files,
     manifest_digest,
     masks_digest,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Remark",
     "check_dataset",
     "contents_digest",
+    "copied_files",
     "count_images",
     "list_categories",
     "manifest_digest",

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from sweep_cases import configuration, runtime
 
-from anomaly_sweep.config import DatasetConf, GenerateConf
+from anomaly_sweep.config import DatasetConf, GenerateConf, LayerConf
 from anomaly_sweep.datasets import Category
 from anomaly_sweep.datasets import file_index as manifest
 from anomaly_sweep.errors import DatasetError
@@ -173,6 +173,22 @@ def test_one_line_a_kind(own: DatasetConf, caplog: pytest.LogCaptureFixture) -> 
         "mine: images outside the folders of images: 1",
         "mine: sub-folders of folders of images: 3 (anomaly-sweep-data check lists them)",
     ]
+
+
+def test_copies_of_training_images_are_told(
+    own: DatasetConf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(own.root)
+    chosen = [configuration(root, dataset=own, layer=LayerConf(f"level{i}", [f"level{i}"])) for i in (1, 2)]
+    _prepare(chosen, runtime(tmp_path))
+    assert caplog.messages == []
+    for number in (0, 1):
+        copy = root / "linen" / "test" / "good" / f"9{number}.png"
+        shutil.copyfile(root / "linen" / "train" / "good" / f"00{number}.png", copy)
+    _prepare(chosen, runtime(tmp_path))
+    (line,) = caplog.messages
+    assert "linen: test images that are copies of training images: 2; the first: " in line
+    assert f"{root}/linen/test/good/90.png of {root}/linen/train/good/000.png" in line
 
 
 def test_a_link_that_leads_nowhere_is_a_hole(own: DatasetConf, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from anomaly_sweep.datasets import (
     Category,
     FileIndex,
     Remark,
+    copied_files,
     list_categories,
     manifest_digest,
     masks_digest,
@@ -156,6 +157,7 @@ class _Planner:
         self.plan = Plan([], [], [], [], [], {})
         self.works: dict[tuple[str, ...], ShardWork] = {}
         self._index = index
+        self._compared: set[int] = set()  # categories, which _datasets keeps
         self._datasets: dict[str, dict[str, Category | str]] = {}
         self._weights: dict[str, str] = {}
         self._broken: dict[tuple[str, ...], str] = {}
@@ -228,6 +230,9 @@ class _Planner:
             self._broken[key] = str(error)
         else:
             self.works[key] = ShardWork(shard)
+            if id(category) not in self._compared:
+                self._compared.add(id(category))
+                _tell_copies(category, self._index)
 
     def _data_of(self, shard: tuple[str, ...], categories: Iterable[str]) -> dict[str, str]:
         if shard not in self._data:
@@ -339,6 +344,16 @@ def _tell_remarks(conf: DatasetConf, root: Path, categories: Sequence[Category])
     for kind, same in kinds.items():
         more = "" if len(same) == 1 else " (anomaly-sweep-data check lists them)"
         _warn(f"{conf.name}: {kind}: {len(same)}{more}; the first: {same[0].message}")
+
+
+def _tell_copies(category: Category, index: FileIndex) -> None:
+    copies = copied_files(category, index)
+    if copies:
+        image, of = copies[0]
+        _warn(
+            f"{category.name}: test images that are copies of training images: {len(copies)}; the first: "
+            f"{image.path} of {of.path} (anomaly-sweep-data check lists all, also those of another format)"
+        )
 
 
 @cache  # once: a launch opens its data sets several times
