@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -11,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from anomaly_sweep.tracking.store import quiet
 from multirun_analysis.errors import AnalysisError
 
 SQLITE_MAGIC = b"SQLite format 3\0"
@@ -33,11 +33,10 @@ def connect(tracking_uri: str) -> MlflowClient:
             f"tracking URI {tracking_uri!r} is a path, not a tracking store: "
             "write sqlite:///path/to/mlflow.db or http://host:port"
         )
-    if scheme in ("http", "https"):  # a server that is not there: say so now, not after minutes
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
-        client = MlflowClient(tracking_uri=tracking_uri)
-        client.search_experiments(max_results=1)
+        with quiet():  # a server that is not there: say so now, not after minutes
+            client = MlflowClient(tracking_uri=tracking_uri)
+            client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, ImportError, ValueError) as error:
         raise AnalysisError(f"cannot read the tracking store {tracking_uri}: {_first_line(error)}") from error
     return client

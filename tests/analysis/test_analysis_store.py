@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -211,12 +212,16 @@ def test_no_database_is_made(tmp_path: Path) -> None:
         read_trials(f"sqlite:///{path}")
 
 
-@pytest.mark.parametrize("uri", ["mlflow.db", "file:///tmp/x", "sqlite://", "nonsense://host", "./mlruns"])
+@pytest.mark.parametrize(
+    "uri", ["mlflow.db", "file:///tmp/x", "sqlite://", "nonsense://host", "./mlruns", "http://127.0.0.1:9"]
+)
 def test_a_wrong_uri_is_refused(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
     with pytest.raises(AnalysisError):
         read_trials(uri)
     assert list(tmp_path.iterdir()) == []
+    assert dict(os.environ) == before
 
 
 def test_reading_changes_nothing(store: Store) -> None:
