@@ -39,6 +39,9 @@ class Localizer(Protocol):
     Training images come as a stream of batches, each image once: ``partial_fit`` for every batch, then
     ``finish`` once, then ``score`` as often as wanted. How the stream is cut into batches, and the size of
     the batches that are scored, does not change a score (beyond rounding).
+
+    One whose scores are distances (not negative, with a natural zero) says so by an attribute
+    ``score_scale = "ratio"``; see :mod:`anomaly_sweep.metrics.ties`.
     """
 
     @property

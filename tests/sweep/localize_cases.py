@@ -52,7 +52,8 @@ class DistanceToMean:
 
 
 def localizer(**arguments: Any) -> dict[str, Any]:
-    return {"name": "distance", "_target_": "localize_cases.DistanceToMean", **arguments}
+    name = "_".join(["distance", *(f"{key}{value}" for key, value in arguments.items())])
+    return {"name": name, "_target_": "localize_cases.DistanceToMean", **arguments}
 
 
 def localization(

@@ -9,6 +9,7 @@ quarter of the numbers: see :mod:`anomaly_sweep.localization.padim.gaussians`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from anomaly_sweep.localization.padim.gaussians import (
     unnest,
 )
 from anomaly_sweep.localization.padim.layout import AUTO, Layout, Part, check_nested, choose_channels
+from anomaly_sweep.metrics.ties import ScoreScale
 
 NEAREST, BILINEAR = "nearest", "bilinear"
 
@@ -51,6 +53,8 @@ class Padim:
     ConfigError
         For a value that is not allowed.
     """
+
+    score_scale: ClassVar[ScoreScale] = "ratio"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ selection that starts from the mean distances to random rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from anomaly_sweep.localization.patchcore.memory import refuse_too_much
 from anomaly_sweep.localization.patchcore.patches import OFFICIAL, PAPER, VARIANTS, Patches
 from anomaly_sweep.localization.patchcore.search import Bank
 from anomaly_sweep.localization.patchcore.selection import Selection, TrainingPatches, centered, fit_bytes
+from anomaly_sweep.metrics.ties import ScoreScale
 
 AUTO = "auto"
 NONE = "none"
@@ -64,6 +66,8 @@ class PatchCore:
     -----
     The order of the training images and how they are cut into batches change nothing beyond rounding.
     """
+
+    score_scale: ClassVar[ScoreScale] = "ratio"
 
     def __init__(
         self,

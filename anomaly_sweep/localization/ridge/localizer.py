@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from anomaly_sweep.localization.base import Maps, Scored, Shapes
 from anomaly_sweep.localization.render import rendering
 from anomaly_sweep.localization.ridge.neighborhood import AVERAGE, CONCATENATE, Joining, cells, chain, window
 from anomaly_sweep.localization.ridge.regression import Ridge, Sums
+from anomaly_sweep.metrics.ties import ScoreScale
 
 GCV = "gcv"
 #: What ``alpha=gcv`` chooses from: half decades.
@@ -69,6 +72,8 @@ class RidgeLocalizer:
     gives 97.6 / 91.6 / 99.5 and 97.1 / 90.1 / 89.8 (98.0 / 93.9 / 99.5 and 85.5 / 70.1 / 80.9 with
     ``shared``). Up to 1e-2, alpha hardly matters.
     """
+
+    score_scale: ClassVar[ScoreScale] = "ratio"
 
     def __init__(
         self,

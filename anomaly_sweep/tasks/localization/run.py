@@ -267,7 +267,7 @@ class _Run:
             maps, masks, fpr_limit=task.fpr_limit, connectivity=task.connectivity,
             average=task.average, images=task.images,
         )  # fmt: skip
-        scale: ScoreScale = getattr(self.localizer, "score_scale", "ratio")
+        scale: ScoreScale = getattr(self.localizer, "score_scale", "interval")
         (images,) = of_images(scores[None], shard.category.test_labels, scale)
         self._measured = TrialResult(
             self.trial.fingerprint,
