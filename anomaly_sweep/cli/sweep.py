@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.errors import CompactHydraException
@@ -18,6 +19,7 @@ from anomaly_sweep.cli.overrides import check_overrides
 from anomaly_sweep.config import for_hydra, register
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.unwritable import is_unwritable
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -52,6 +54,11 @@ def main() -> None:
     except (AnomalySweepError, CompactHydraException, OmegaConfBaseException) as error:
         message = terminal.visible(_message(error), lines=True)
         sys.exit(message if message.startswith("error: ") else f"error: {message}")
+    except OSError as error:  # Hydra makes the folder of a single run before anything of ours runs
+        if not is_unwritable(error, Path()) or error.filename is None:
+            raise
+        where = terminal.visible(str(error.filename))
+        sys.exit(f"error: {where}: {error.strerror}; choose a folder for hydra.run.dir that can be written")
 
 
 def _run() -> None:

@@ -17,13 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from filelock import FileLock
 
 from anomaly_sweep.datasets.records import Category, ImageRecord
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.terminal import counted
+from anomaly_sweep.unwritable import READ_ONLY, is_unwritable, say_once
 
 T = TypeVar("T")
 
@@ -206,7 +207,7 @@ class FileIndex:
 
     def _remembered(self, keys: Sequence[str]) -> dict[str, tuple[_Stat, str]]:
         select = json.dumps(list(keys))
-        rows = self._with_database(lambda db: db.execute(_SELECT, (select,)).fetchall())
+        rows: list[Any] = self._with_database(lambda db: db.execute(_SELECT, (select,)).fetchall(), [])
         return {path: (_Stat(*stat), digest) for path, *stat, digest in rows}
 
     def _remember(self, hashed: Mapping[str, tuple[Path, _Stat, str]]) -> None:
@@ -218,9 +219,10 @@ class FileIndex:
                 rows.append((key, *stat, digest))
                 self._read[key] = stat, digest
         if rows:
-            self._with_database(lambda db: _insert(db, rows))
+            self._with_database(lambda db: _insert(db, rows), None)
 
-    def _with_database(self, action: Callable[[sqlite3.Connection], T]) -> T:
+    def _with_database(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """The action's outcome; ``otherwise`` where the file cannot be written and the action needs that."""
         try:
             try:
                 return self._run(action)
@@ -230,10 +232,23 @@ class FileIndex:
                 self._discard_damaged()
                 return self._run(action)
         except (sqlite3.Error, OSError) as error:
+            if is_unwritable(error, self.path.parent):
+                say_once(self.path.parent, error)
+                return self._as_it_is(action, otherwise)
             raise DatasetError(
                 f"cannot use the file index {self.path}: {error}; make its folder writable, "
                 "choose another cache folder, or delete the file (it is only a memory of hashes)"
             ) from error
+
+    def _as_it_is(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """On the file of a folder that cannot be written."""
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.absolute().as_uri()}?{READ_ONLY}", uri=True)
+            ) as database:
+                return action(database)
+        except sqlite3.Error:
+            return otherwise
 
     def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         self.path.parent.mkdir(parents=True, exist_ok=True)

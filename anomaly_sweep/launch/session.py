@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import getpass
 import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,9 +22,11 @@ from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.planner import data_state
-from anomaly_sweep.sweep.record.recording import KEPT, Parent
+from anomaly_sweep.sweep.record.recording import Parent
+from anomaly_sweep.sweep.record.results import RESULTS, kept_in_words
 from anomaly_sweep.sweep.record.scores import record_scores
 from anomaly_sweep.tracking.writer import Recorder
+from anomaly_sweep.unwritable import is_unwritable, say_once
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +105,20 @@ def _only_one(identity: str, cache_dir: Path) -> Iterator[None]:
     TrackingError
         If another process has it.
     """
-    folder = cache_dir / "locks"
+    try:
+        lock = _acquired(cache_dir / "locks", identity)
+    except OSError as error:
+        if not is_unwritable(error, cache_dir):
+            raise
+        say_once(cache_dir, error)
+        lock = _acquired(Path(tempfile.gettempdir()) / f"anomaly_sweep-{getpass.getuser()}", identity)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(folder: Path, identity: str) -> BaseFileLock:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"sweep-{identity}.lock", timeout=0)
     try:
@@ -111,10 +128,7 @@ def _only_one(identity: str, cache_dir: Path) -> Iterator[None]:
             "the same sweep is running already (another process holds "
             f"{lock.lock_file}); wait for it, or change something about this one"
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return lock
 
 
 @contextmanager
@@ -177,14 +191,15 @@ def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
         if parent.run_id is None:
             return
         (Path(str(config.hydra.sweep.dir)) / _FILE).unlink(missing_ok=True)
+        cache_dir = cache_folder(parse_node("runtime", config.runtime))
         try:
             recorder = Recorder(parse_node("tracking", config.tracking))
             rows = recorder.rows_of(parent.run_id)
             recorder.log_long_table(parent.run_id, rows)
-            record_scores(recorder, parent.run_id, rows, cache_folder(parse_node("runtime", config.runtime)))
+            record_scores(recorder, parent.run_id, rows, cache_dir)
             recorder.finish(parent.run_id, failed=failed)
         except TrackingError as error:
-            raise TrackingError(f"{error}. {KEPT}") from error
+            raise TrackingError(f"{error}. {kept_in_words(cache_dir / RESULTS)}") from error
 
 
 def interrupt(config: DictConfig, parent: Parent) -> None:

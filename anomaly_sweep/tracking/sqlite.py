@@ -47,15 +47,21 @@ def prepare(path: Path) -> None:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("BEGIN IMMEDIATE")  # fails here, before long work, if the file cannot be written
                 db.rollback()
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, _MakingError) as error:
         raise TrackingError(
             f"the tracking store {_PREFIX}{path} cannot be written ({error}); free the file, check its "
             "permissions, or set tracking.uri"
         ) from error
 
 
+class _MakingError(Exception):
+    """MLflow could not make its tables."""
+
+
 def _make(path: Path) -> None:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     for left in path.parent.glob(f"{path.name}.new-*"):  # of a process that was killed: we hold the lock
         left.unlink(missing_ok=True)
@@ -65,6 +71,9 @@ def _make(path: Path) -> None:
     try:
         with _unsynced(making):
             MlflowClient(f"{_PREFIX}{making}").search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise _MakingError(str(error).strip().splitlines()[0]) from error
+    try:
         shutil.copyfile(making, whole)  # MLflow may keep its own open
         with whole.open("rb+") as file:
             os.fsync(file.fileno())

@@ -50,8 +50,9 @@ def open_client(tracking: TrackingConf) -> tuple[MlflowClient, Experiment]:
     TrackingError
         If the store cannot be reached or written.
     """
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.db_migrations"):
+    for noisy in ("alembic", "mlflow.store.db_migrations"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # traces of what is told by us
     path = sqlite_path(tracking.uri)
     if path is not None:
         prepare(path)

@@ -245,14 +245,14 @@ class Recorder:
         frame = pd.DataFrame(list(rows), columns=list(names.TRIAL_COLUMNS))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / names.LONG_TABLE
-            frame.to_parquet(path, index=False)
+            retrying(lambda: frame.to_parquet(path, index=False), self.tracking.uri)
             retrying(lambda: self.client.log_artifact(run_id, str(path)), self.tracking.uri)
 
     def log_scores(self, run_id: str, trials: Sequence[ImageScores]) -> None:
         """The trials' scores of each test image as Parquet: on the parent run, or on a run without one."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / names.SCORES_TABLE
-            write_scores(path, trials)
+            retrying(lambda: write_scores(path, trials), self.tracking.uri)
             retrying(lambda: self.client.log_artifact(run_id, str(path)), self.tracking.uri)
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from filelock import FileLock
 from anomaly_sweep.errors import CacheError
 from anomaly_sweep.features.cache.entry import Arrays, Damaged, read, read_about, to_bytes
 from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.unwritable import is_unwritable, say_once
 
 _SUFFIX = ".safetensors"
 _TEMPORARY = ".new-"
@@ -62,6 +63,9 @@ class FeatureCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._locks.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if root.is_dir() and is_unwritable(error, root):
+                say_once(root, error)
+                return
             raise CacheError(
                 f"{root}: the cache folder cannot be made ({error}); set runtime.cache_dir"
             ) from error
@@ -71,9 +75,20 @@ class FeatureCache:
         key = key_of(about)
         return self.folder / key[:2] / f"{key}{_SUFFIX}"
 
-    def lock(self, about: Mapping[str, Any]) -> AbstractContextManager[Any]:
-        """A lock between processes, so that one computes what the others wait for."""
-        return FileLock(self._locks / f"{key_of(about)}.lock")
+    @contextmanager
+    def lock(self, about: Mapping[str, Any]) -> Iterator[None]:
+        """A lock between processes, so that one computes what the others wait for.
+
+        None where the folder cannot be written: then each computes for itself.
+        """
+        with ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self._locks / f"{key_of(about)}.lock"))
+            except OSError as error:
+                if not is_unwritable(error, self.folder.parent):
+                    raise
+                say_once(self.folder.parent, error)
+            yield
 
     def get(self, about: Mapping[str, Any]) -> tuple[Arrays | None, str]:
         """The arrays and ""; or None and why a file that is there is no good ("" when there is none).
@@ -91,7 +106,11 @@ class FeatureCache:
         except FileNotFoundError:
             return None, ""
         except Damaged as error:
-            _remove(path)
+            try:
+                _remove(path)
+            except CacheError as failed:
+                if not is_unwritable(failed.__cause__ or failed, self.folder.parent):
+                    raise
             return None, str(error)
         with suppress(OSError):  # a cache that can only be read still serves
             os.utime(path)  # last use, for pruning
@@ -104,10 +123,12 @@ class FeatureCache:
     def put(self, about: Mapping[str, Any], arrays: Arrays) -> None:
         """Write an entry under a temporary name, then rename it.
 
+        A folder that is full or may not be written is told, once, and the entry is not kept.
+
         Raises
         ------
         CacheError
-            If it cannot be written (disk full, no permission).
+            If it cannot be written for another reason.
         """
         path = self.path_of(about)
         temporary: Path | None = None
@@ -119,6 +140,9 @@ class FeatureCache:
             temporary.replace(path)
             temporary = None
         except OSError as error:
+            if is_unwritable(error, self.folder.parent):
+                say_once(self.folder.parent, error)
+                return
             raise CacheError(
                 f"{path}: cannot be written ({error}); free space or set runtime.cache_dir"
             ) from error

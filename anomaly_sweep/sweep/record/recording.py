@@ -15,6 +15,7 @@ from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.features.backbone.weights import is_random
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.plan.planner import DATA_DIGITS, Plan, root_label
+from anomaly_sweep.sweep.record.results import RESULTS, kept_in_words
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.localization.outputs import outputs_of
 from anomaly_sweep.tracking import names
@@ -27,7 +28,6 @@ RANDOM_WARNING = "random weights: these numbers say nothing about ImageNet featu
 #: How long a tracking store that went away is left alone: twice as long each time, while it stays away.
 _PAUSE_SECONDS = 30.0
 _LONGEST_PAUSE = 480.0
-KEPT = "All results are kept: launching the same sweep again records what is missing"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Recording:
             self._pause = _PAUSE_SECONDS
         except TrackingError as error:
             if all_of_them:
-                raise TrackingError(f"{error}. {KEPT}") from error
+                raise TrackingError(f"{error}. {kept_in_words(self.cache_dir / RESULTS)}") from error
             # Results are safe in the result store: compute on, and try again later.
             log.warning("not recorded for now: %s", error)
             self._pause_until = time.monotonic() + self._pause

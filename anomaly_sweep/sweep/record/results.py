@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import CacheError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import PER_IMAGE, TrialResult
 from anomaly_sweep.tracking.scores import ImageNames
+from anomaly_sweep.unwritable import READ_ONLY, is_unwritable, say_once
 
 #: Its file in the cache folder.
 RESULTS = "results.sqlite"
@@ -25,9 +28,24 @@ _BUSY_SECONDS = 60.0
 #: The elements of one parameter: looked up by key, however many they are.
 _LISTED = "(SELECT value FROM json_each(?))"
 
+T = TypeVar("T")
+
+
+class _Batch(NamedTuple):
+    results: Sequence[TrialResult]
+    images: Sequence[ImageRecord]
+
+
+#: Store -> results that could not be written.
+_unkept: dict[Path, list[_Batch]] = {}
+_exchange = threading.Lock()
+
 
 class ResultStore:
     """Trial results in one SQLite file (WAL), which several processes may use at once.
+
+    Where the file cannot be written (a folder that is full, or read-only) what is there is read, and what is
+    put is known in this process only.
 
     Parameters
     ----------
@@ -37,11 +55,18 @@ class ResultStore:
     Raises
     ------
     CacheError
-        If the file cannot be opened or written.
+        If the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._unkept = _unkept.setdefault(path.absolute(), [])
+        try:
+            self._make()
+        except CacheError as error:
+            self._tell(error)
+
+    def _make(self) -> None:
         definitions = ", ".join(_COLUMNS[1:])
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
@@ -64,31 +89,86 @@ class ResultStore:
 
     def get(self, fingerprints: Iterable[str]) -> dict[str, TrialResult]:
         """Those results that are there, failed ones too, without what they hold for each image."""
-        wanted = json.dumps(sorted(set(fingerprints)))
-        with self._open() as db:
-            rows = db.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM results WHERE fingerprint IN {_LISTED}", (wanted,)
-            ).fetchall()
-        return {row[0]: TrialResult(*row) for row in rows}
+        wanted = set(fingerprints)
+        listed = json.dumps(sorted(wanted))
+
+        def select(db: sqlite3.Connection) -> dict[str, TrialResult]:
+            query = f"SELECT {', '.join(_COLUMNS)} FROM results WHERE fingerprint IN {_LISTED}"
+            return {row[0]: TrialResult(*row) for row in db.execute(query, (listed,))}
+
+        unkept = (result for batch in self._unkept for result in batch.results)
+        return self._read(select) | {one.fingerprint: one for one in unkept if one.fingerprint in wanted}
 
     def scores(self, fingerprints: Iterable[str]) -> dict[str, tuple[bytes, bytes, ImageNames | None]]:
         """The scores and labels of those results that have them (see :class:`TrialResult`), and of what."""
-        wanted = json.dumps(sorted(set(fingerprints)))
-        with self._open() as db:
+        wanted = set(fingerprints)
+        listed = json.dumps(sorted(wanted))
+
+        def select(db: sqlite3.Connection) -> dict[str, tuple[bytes, bytes, ImageNames | None]]:
             rows = db.execute(
                 f"SELECT fingerprint, scores, labels, images FROM per_image WHERE fingerprint IN {_LISTED}",
-                (wanted,),
+                (listed,),
             ).fetchall()
             digests = json.dumps(sorted({row[3] for row in rows if row[3] is not None}))
             kept = db.execute(f"SELECT digest, names FROM images WHERE digest IN {_LISTED}", (digests,))
             names = {digest: tuple((path, kind) for path, kind in json.loads(said)) for digest, said in kept}
-        return {print_: (scores, labels, names.get(digest)) for print_, scores, labels, digest in rows}
+            return {print_: (scores, labels, names.get(digest)) for print_, scores, labels, digest in rows}
+
+        found = self._read(select)
+        for batch in self._unkept:
+            of = tuple((record.relative, record.defect) for record in batch.images) or None
+            for one in batch.results:
+                if one.fingerprint in wanted and one.scores is not None and one.labels is not None:
+                    found[one.fingerprint] = (one.scores, one.labels, of)
+        return found
 
     def put(self, results: Sequence[TrialResult], images: Sequence[ImageRecord] = ()) -> None:
         """Keep results, replacing earlier ones of the same fingerprints; all of them or none.
 
-        ``images`` are the test images that all of them are of.
+        ``images`` are the test images that all of them are of. Those that could not be written are tried
+        again with the next.
         """
+        with _exchange:
+            waiting = [*self._unkept, _Batch(results, images)]
+            self._unkept.clear()
+        while waiting:
+            batch = waiting.pop(0)
+            try:
+                self._write(*batch)
+            except CacheError as error:
+                unwritable = is_unwritable(error.__cause__ or error, self.path.parent)
+                with _exchange:
+                    self._unkept.extend([batch, *waiting] if unwritable else waiting)
+                self._tell(error)
+                return
+
+    def unkept(self) -> int:
+        """How many results only this process knows, after another try to write them."""
+        if self._unkept:
+            self.put([])
+        return sum(len(batch.results) for batch in self._unkept)
+
+    def _read(self, select: Callable[[sqlite3.Connection], dict[str, T]]) -> dict[str, T]:
+        try:
+            with self._open() as db:
+                return select(db)
+        except CacheError as error:
+            self._tell(error)
+        try:
+            place = f"{self.path.absolute().as_uri()}?{READ_ONLY}"
+            with closing(sqlite3.connect(place, uri=True)) as db:
+                return select(db)
+        except sqlite3.Error:  # there is none, or not all of it
+            return {}
+
+    def _tell(self, error: CacheError) -> None:
+        """Say that the file cannot be written; raise any other error again."""
+        cause = error.__cause__ or error
+        if not is_unwritable(cause, self.path.parent):
+            raise error
+        say_once(self.path.parent, cause)
+
+    def _write(self, results: Sequence[TrialResult], images: Sequence[ImageRecord]) -> None:
         now = time.time()
         names = json.dumps([[record.relative, record.defect] for record in images])
         digest = fingerprint(names) if images else None
@@ -111,6 +191,17 @@ class ResultStore:
 
     def _open(self) -> _Session:
         return _Session(self.path)
+
+
+def kept_in_words(path: Path) -> str:
+    """Whether everything that was computed is kept, for a user whose tracking store is away."""
+    unkept = ResultStore(path).unkept()
+    if not unkept:
+        return "All results are kept: launching the same sweep again records what is missing"
+    return (
+        f"{unkept} results could not be kept either ({path.parent} cannot be written): launching the same "
+        "sweep again computes them anew, and records what is missing"
+    )
 
 
 class _Session:

@@ -30,7 +30,7 @@ def record_scores(recorder: Recorder, run_id: str, rows: Rows, cache_dir: Path) 
         (row["fingerprint"], row["category"]) for row in rows if row["status"] == STATUS_OK
     )
     path = cache_dir / RESULTS
-    if not trials or not path.is_file():
+    if not trials:
         return
     try:
         found = ResultStore(path).scores(print_ for print_, _ in trials)

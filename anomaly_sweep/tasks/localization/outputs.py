@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.config import RANDOM
 from anomaly_sweep.errors import CacheError
+from anomaly_sweep.unwritable import is_unwritable, say_once
 
 if TYPE_CHECKING:
     from anomaly_sweep.config import TaskConf
@@ -68,6 +69,9 @@ def write_outputs(
                 _save_maps(temporary, shard, maps)
             temporary.replace(folder / name)
     except OSError as error:
+        if is_unwritable(error, cache_dir):
+            say_once(cache_dir, error)
+            return
         raise CacheError(
             f"{folder}: cannot be written ({error}); free space or set runtime.cache_dir"
         ) from error
