@@ -89,7 +89,8 @@ def _figure(claim: Claim) -> str:
     assert interval is not None
     times = claim.said.unit == "times"
     form = ".1f" if times else ".2f" if claim.said.side == "within" else "+.2f"
-    spread = "" if math.isnan(interval.low) else f" [{interval.low:{form}}, {interval.high:{form}}]"
+    bounded = math.isfinite(interval.low) and math.isfinite(interval.high)
+    spread = f" [{interval.low:{form}}, {interval.high:{form}}]" if bounded else ""
     return f"{interval.value:{form}}{spread}{' times' if times else ''}"
 
 

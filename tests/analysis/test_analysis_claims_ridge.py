@@ -131,6 +131,17 @@ def test_few_categories_have_a_figure_and_no_verdict(true_world: pd.DataFrame) -
     assert all(claim.interval is not None and "at least 8" in claim.why for claim in few.values())
 
 
+def test_a_ratio_without_bounds_is_printed_alone(true_world: pd.DataFrame) -> None:
+    frame = true_world[true_world["category"].isin(CATEGORIES[:2])].copy()
+    at = (frame["localizer"] == "ridge") & (frame["category"] == CATEGORIES[0])
+    frame.loc[at, "score_seconds"] = 30.0  # two categories so different that their sum is not told from 0
+    study = choose_localization(frame)
+    claims = check_ridge_claims(study)
+    assert claims[-1].interval is not None and claims[-1].interval.low == -float("inf")
+    text = RENDERERS[".txt"](ridge_claims_table(claims, study))
+    assert "inf" not in text and " times " in text
+
+
 def test_other_settings_are_compared_where_they_are_clear(true_world: pd.DataFrame) -> None:
     one = true_world.assign(localizer=true_world["localizer"].replace("patchcore", "patchcore[coreset=0.1]"))
     found = by_name(one)
