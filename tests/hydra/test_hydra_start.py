@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,11 @@ HEAVY = ("torch", "torchvision", "timm", "mlflow", "sklearn", "pandas", "optuna"
 
 @pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]], ids=lambda flag: flag[0])
 def test_starts_light(flag: list[str], tmp_path: Path) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = command(*flag, cwd=tmp_path, flags=["-X", "importtime"])
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "omegaconf" in imported  # the lines are what we take them for
     assert not imported & set(HEAVY)
-    # CPU time: the clock depends on what else the machine does.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
 
 
 def test_help_lists_groups_and_options(tmp_path: Path) -> None:
