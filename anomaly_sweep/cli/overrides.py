@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from anomaly_sweep.config import DETECTION, DETECTION_GROUPS, LOCALIZATION, LOCALIZER, NODE_TYPES, OPEN_NODES
 from anomaly_sweep.errors import ConfigError
 
-_COMPLETION_FLAGS = ("-sc", "--shell-completion")
+COMPLETION_FLAGS = frozenset(("-sc", "--shell-completion"))
 _OWN_CONFIG_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -41,7 +41,7 @@ def check_overrides(arguments: Sequence[str], conf: Path) -> None:
     ConfigError
         The message lists the keys that are allowed, the closest first to be named.
     """
-    if any(argument in _COMPLETION_FLAGS for argument in arguments):
+    if COMPLETION_FLAGS & set(arguments):
         return  # what follows are the completion's own words
     for argument in arguments:
         _check_letters(argument)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep import __version__, terminal
 from anomaly_sweep.cli.interrupt import exit_code, terminable
-from anomaly_sweep.cli.overrides import check_overrides
+from anomaly_sweep.cli.overrides import COMPLETION_FLAGS, check_overrides
 from anomaly_sweep.config import for_hydra, register
 from anomaly_sweep.config.labels import config_folder
-from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.unwritable import is_unwritable
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -50,6 +51,7 @@ def main() -> None:
             _run()
     except KeyboardInterrupt as interrupt:
         print("interrupted; launch again to go on", file=sys.stderr)
+        gc.freeze()  # collecting all that torch and MLflow hold takes Python seconds at its end
         sys.exit(exit_code(interrupt))
     except (AnomalySweepError, CompactHydraException, OmegaConfBaseException) as error:
         message = terminal.visible(_message(error), lines=True)
@@ -62,10 +64,16 @@ def main() -> None:
 
 
 def _run() -> None:
+    """Hydra's command line."""
     sys.argv[1:] = [a if a.startswith("-") else for_hydra(a) for a in sys.argv[1:]]
     check_overrides(sys.argv[1:], config_folder())
     register()
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
+    except ValueError as error:
+        if not COMPLETION_FLAGS & set(sys.argv[1:]):
+            raise
+        raise ConfigError(f"{error} (anomaly-sweep -sc install=bash)") from error
 
 
 @contextmanager

@@ -53,4 +53,4 @@ def _uri(uri: str, folder: Path) -> str:
         return f"{_SQLITE}{folder / file}{mark}{options}"
     if uri.startswith(_FILE) and not uri.startswith(f"{_FILE}/"):
         return (folder / uri.removeprefix(_FILE)).as_uri()
-    return uri if _SCHEME.match(uri) or not uri else _path(uri, folder)
+    return uri if _SCHEME.match(uri) or uri in ("", "databricks") else _path(uri, folder)
