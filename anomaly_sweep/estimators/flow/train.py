@@ -21,7 +21,7 @@ from anomaly_sweep.estimators.flow.fitted import FittedFlow
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings
 
 #: Steps between two looks at held-back likelihoods.
-_LOOK = 8
+_LOOK = 4
 
 
 def train_stack(
