@@ -120,11 +120,12 @@ class _Shared:
         self._compose = compose
         self._parser = OverridesParser.create()
         self._base = split
-        self._config = config = compose(first)
+        config = compose(first)
         self._plain = _plain(config)
         for name, node in self._plain.items():
             _check_references(name, node)
-        with hydra_state.answering(config):
+        self._state = hydra_state.state_of(config)
+        with hydra_state.answering(None, self._state):
             self._parsed = {(n, self._base.get(n, ())): parse_node(n, config[n]) for n in NODES}
         self._composed: dict[tuple[str, tuple[str, ...]], DictConfig] = {}
 
@@ -133,7 +134,7 @@ class _Shared:
         for name in NODES:
             key = (name, split.get(name, ()))
             if key not in self._parsed:
-                with hydra_state.answering(self._config):
+                with hydra_state.answering(None, self._state):
                     self._parsed[key] = self._node(name, key[1])
             nodes[name] = self._parsed[key]
         return nodes
