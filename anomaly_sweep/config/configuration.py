@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from anomaly_sweep.config.groups import (
     DETECTION,
+    LOCALIZATION,
     AugmentationConf,
     BackboneConf,
     DatasetConf,
@@ -23,6 +24,8 @@ from anomaly_sweep.config.labels import label_of
 @dataclass(frozen=True)
 class Configuration:
     """One choice of (backbone, layer, pooling, augmentation, pca_mode, estimator) on a data set."""
+
+    task_name: ClassVar[str] = DETECTION
 
     dataset: DatasetConf
     backbone: BackboneConf
@@ -69,6 +72,8 @@ _NONE = AugmentationConf(name="none")
 @dataclass(frozen=True)
 class LocalizationConfiguration:
     """One choice of (backbone, localizer) on a data set, with how maps are made and measured."""
+
+    task_name: ClassVar[str] = LOCALIZATION
 
     dataset: DatasetConf
     backbone: BackboneConf

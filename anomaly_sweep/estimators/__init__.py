@@ -5,26 +5,6 @@ An estimator whose scores are distances (not negative, with a natural zero) says
 :mod:`anomaly_sweep.metrics.ties`.
 """
 
-from typing import Protocol, Self
+from anomaly_sweep.estimators.base import Estimator
 
-import numpy as np
-from numpy.typing import NDArray
-
-from anomaly_sweep.metrics.ties import ScoreScale
-
-
-class Estimator(Protocol):
-    """What a trial needs of an estimator."""
-
-    @property
-    def score_scale(self) -> ScoreScale:
-        """What its scores are."""
-        ...
-
-    def fit(self, X: NDArray[np.float64]) -> Self:
-        """Fit to training features (n, d)."""
-        ...
-
-    def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Anomaly scores (m,) of features (m, d); higher = more anomalous."""
-        ...
+__all__ = ["Estimator"]

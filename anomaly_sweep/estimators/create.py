@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.estimators import Estimator, direction
+from anomaly_sweep.estimators import direction
+from anomaly_sweep.estimators.base import Capability, Estimator, capability
 from anomaly_sweep.estimators.direction import KEY, scoring_method
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.instantiate import arguments_of, construct, target_of
+from anomaly_sweep.instantiate import construct
 from anomaly_sweep.metrics.ties import ScoreScale
 
 log = logging.getLogger(__name__)
 
 _OURS = "anomaly_sweep.estimators"
+_MOST_EXAMPLES = 256
+_examples: dict[str, Estimator] = {}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -75,9 +78,25 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of an estimator's config changes its results: its name does not, a preset's content does."""
     own = {key: value for key, value in config.items() if key != "name" and (key, value) != (KEY, None)}
-    if str(config["_target_"]).startswith("anomaly_sweep.estimators.flow."):
-        own["settings"] = dataclasses.asdict(target_of("estimator", config)(**arguments_of(config)).settings)
+    settings = getattr(_example(config), "settings", None)
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        own["settings"] = dataclasses.asdict(settings)
     return own
+
+
+def capability_of(config: Mapping[str, Any]) -> Capability:
+    """How an estimator can be computed together with others: its class's `capability`."""
+    return capability(type(_example(config)))
+
+
+def _example(config: Mapping[str, Any]) -> Estimator:
+    """An unfitted estimator of a config, to be looked at only; each distinct one is made once."""
+    key = fingerprint(dict(config))
+    if key not in _examples:
+        if len(_examples) >= _MOST_EXAMPLES:
+            _examples.clear()
+        _examples[key] = build(config, seed=0)
+    return _examples[key]
 
 
 class Detector:

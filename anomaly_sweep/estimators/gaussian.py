@@ -11,6 +11,7 @@ from scipy import linalg
 
 from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.estimators.base import SPECTRUM, Capability
 from anomaly_sweep.estimators.spectrum import near_origin
 from anomaly_sweep.metrics.ties import ScoreScale
 
@@ -34,6 +35,8 @@ class MultivariateGaussian:
     ConfigError
         For another shrinkage.
     """
+
+    computed: ClassVar[Capability] = SPECTRUM
 
     score_scale: ClassVar[ScoreScale] = "ratio"
 

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 
 from anomaly_sweep.config import one_of, whole
 from anomaly_sweep.errors import EstimatorError
+from anomaly_sweep.estimators.base import SPECTRUM, Capability
 from anomaly_sweep.metrics.ties import ScoreScale
 
 AGGREGATIONS = ("mean", "kth")
@@ -33,6 +34,8 @@ class NearestNeighborDistance:
     ConfigError
         For a value out of range.
     """
+
+    computed: ClassVar[Capability] = SPECTRUM
 
     score_scale: ClassVar[ScoreScale] = "ratio"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.config import AugmentationConf
 from anomaly_sweep.datasets import ImageRecord
-from anomaly_sweep.errors import AnomalySweepError, ConfigError
+from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.augmentation import versions
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.images import load_square
@@ -23,31 +23,6 @@ T = TypeVar("T")
 
 #: Pool name -> (n, c) float32.
 Pooled = dict[str, NDArray[np.float32]]
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
-
-    Raises
-    ------
-    AnomalySweepError
-        If the device asked for is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"runtime.device={name} is no device; use auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    count = counts.get(device.type)
-    if count is not None and (device.index or 0) >= count:
-        raise AnomalySweepError(
-            f"runtime.device={name}: this machine has {count} {device.type} devices; use runtime.device=cpu"
-        )
-    return device
 
 
 def extract(

@@ -14,9 +14,9 @@ from anomaly_sweep.config import (
     OBJECTIVES,
     RANDOM,
     AnyConfiguration,
-    LocalizationConfiguration,
     TrackingConf,
 )
+from anomaly_sweep.tasks import task_of
 
 _BEST = 5
 _SELECTED = "chosen on the test images: the best of many looks better than it is"
@@ -84,7 +84,7 @@ def summary(
     if candidates:
         lines += ["", "the best one again:", f"  {command(_sorted(candidates, objective)[0])}"]
     store = _store(tracking)
-    paper = "ridge" if candidates and _is_localization(candidates[0]) else "ono_mori"
+    paper = task_of(candidates[0].configuration).paper if candidates else "ono_mori"
     tables = f"multirun-analysis tables --paper {paper} --sweep {shlex.quote(sweep)} --out results{store}"
     lines += ["the runs, in MLflow's UI:", f"  multirun-analysis ui{store}", "the tables:", f"  {tables}"]
     if log_file is not None:
@@ -155,10 +155,6 @@ def command(candidate: Candidate) -> str:
     # An experiment says what to sweep over: without -m there is nothing that could narrow it.
     many = ["-m"] if any(override.startswith("experiment=") for override in candidate.overrides) else []
     return shlex.join(["anomaly-sweep", *many, *where, *candidate.overrides])
-
-
-def _is_localization(candidate: Candidate) -> bool:
-    return isinstance(candidate.configuration, LocalizationConfiguration)
 
 
 def _store(tracking: TrackingConf) -> str:

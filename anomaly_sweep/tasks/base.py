@@ -1,77 +1,58 @@
-"""What a trial is and what comes out of it."""
+"""What a task is: what its trials are, and how those of a shard are computed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_sweep.config import (
-    AnyConfiguration,
-    Configuration,
-    LocalizationConfiguration,
-    PcaModeConf,
-    TaskConf,
-)
+from anomaly_sweep.config import AnyConfiguration, RuntimeConf
+from anomaly_sweep.datasets import Category, FileIndex
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.estimators.create import identity
+from anomaly_sweep.features.backbone.cost import NetworkCost
+from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.shard import Shard
-from anomaly_sweep.fingerprint import fingerprint, seed_of
+from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.metrics.ranking import ranking_metrics
 from anomaly_sweep.metrics.ties import ScoreScale, settle_ties
 from anomaly_sweep.tracking.names import STATUS_FAILED, STATUS_OK
 
+if TYPE_CHECKING:
+    from anomaly_sweep.tasks.forecast import Rates
+
 log = logging.getLogger(__name__)
 
-#: Raised when the computation of a trial changes so that its numbers do.
-TRIAL_VERSION = 2
-LOCALIZATION_VERSION = 3
 #: Fields of a result that hold a value for each test image.
 PER_IMAGE = ("scores", "labels")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is done with a shard's pooled features (``task=detection``).
-
-    The fingerprint covers everything that changes the result. ``content`` is what the seed comes from: the
-    training features' and the settings' identity, without the names of data set, category, backbone and level
-    and without the test images. A trial that is given none has its fingerprint for it.
-    """
+    """What is done with a shard's features. The fingerprint covers everything that changes the result."""
 
     fingerprint: str
     levels: tuple[str, ...]
-    pools: tuple[str, ...]
-    pca_mode: PcaModeConf
-    estimator: dict[str, Any]
-    content: str = ""
 
     @property
-    def is_flow(self) -> bool:
-        """Whether its estimator is a flow, which is trained together with others."""
-        return str(self.estimator["_target_"]).startswith("anomaly_sweep.estimators.flow.")
+    def spectrum(self) -> tuple[Any, ...] | None:
+        """Which of the shard's spectra it reads; None if it reads none."""
+        return None
 
-    @property
-    def seed(self) -> int:
-        """Seed of everything random in the trial, where its estimator's config sets none."""
-        return seed_of(self.content or self.fingerprint)
+    def outputs(self, cache_dir: Path) -> dict[str, Path]:
+        """Name -> file of what it left beside its numbers, where that is there."""
+        return {}
 
-
-@dataclass(frozen=True)
-class LocalizationTrial:
-    """What is done with a shard's feature maps (``task=localization``); see :class:`Trial`."""
-
-    fingerprint: str
-    levels: tuple[str, ...]
-    localizer: dict[str, Any]
-    task: TaskConf
-
-
-AnyTrial: TypeAlias = Trial | LocalizationTrial
+    def has_outputs(self, cache_dir: Path) -> bool:
+        """Whether all that it is to leave beside its numbers is there."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -130,6 +111,159 @@ class TrialResult:
         return {name: value for name, value in vars(self).items() if name not in PER_IMAGE}
 
 
+#: Told of images read, or of a trial's result.
+Tick: TypeAlias = Callable[[int, TrialResult | None], None]
+
+
+@dataclass(frozen=True)
+class ShardForecast:
+    """What one shard's work will cost.
+
+    Attributes
+    ----------
+    images : int
+        Passes of an image through the network that are left.
+    image_kind : str
+        Whose measured time tells of theirs.
+    image_seconds : float
+        Of one of them.
+    trials : mapping
+        Fingerprint -> (kind, seconds).
+    """
+
+    images: int
+    image_kind: str
+    image_seconds: float
+    trials: Mapping[str, tuple[str, float]]
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of all of it, in one process."""
+        return self.images * self.image_seconds + math.fsum(s for _, s in self.trials.values())
+
+
+C = TypeVar("C", bound=AnyConfiguration)
+T = TypeVar("T", bound=Trial)
+
+
+class Task(ABC, Generic[C, T]):
+    """One kind of trials: what is read off a configuration, and how a shard's trials are computed.
+
+    Planning, running and recording know tasks by this alone. A task holds no state.
+    """
+
+    #: As in ``task=...``.
+    name: ClassVar[str]
+    #: The paper whose tables its trials fill (``multirun-analysis tables --paper``).
+    paper: ClassVar[str]
+    #: Those of ``config.OBJECTIVES`` that its trials have no number for.
+    lacks: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def check(self, configurations: Sequence[C]) -> None:
+        """Tell what is wrong with settings before any data is looked at.
+
+        Raises
+        ------
+        ConfigError
+            For a wrong key or value, or a level that the backbone lacks.
+        """
+
+    @abstractmethod
+    def levels(self, configuration: C) -> tuple[str, ...]:
+        """The levels of the backbone that a configuration reads.
+
+        Raises
+        ------
+        ConfigError
+            If the backbone lacks one of them.
+        """
+
+    @abstractmethod
+    def identity(self, configuration: C) -> str:
+        """Fingerprint of what is done with features: of every setting that changes a trial's value."""
+
+    def seeding(self, configuration: C) -> str:
+        """Fingerprint of the settings that a trial's seed depends on."""
+        return ""
+
+    @abstractmethod
+    def trial(self, configuration: C, fingerprint: str, levels: tuple[str, ...], content: str) -> T:
+        """The trial of a configuration.
+
+        Parameters
+        ----------
+        content : str
+            Identity of the training features and of the settings that :meth:`seeding` names.
+        """
+
+    def check_category(self, category: Category) -> None:
+        """Raise DatasetError if a category lacks something the task needs."""
+
+    def annotations(self, category: Category, index: FileIndex) -> str | None:
+        """Digest of what is read of a category beside its images; None: nothing.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be read.
+        """
+        return None
+
+    @abstractmethod
+    def needs_network(self, work: ShardWork, cache: FeatureCache) -> bool:
+        """Whether some of a shard's features have, or may have, to be made."""
+
+    def fit_bytes(self, work: ShardWork, runtime: RuntimeConf) -> float:
+        """The most bytes that fitting one of a shard's trials holds, where that is worth counting."""
+        return 0.0
+
+    @abstractmethod
+    def run(
+        self, work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int, budget: float
+    ) -> list[TrialResult]:
+        """The trials of a shard, each with its own outcome.
+
+        Parameters
+        ----------
+        tick : callable
+            Told of images read and of each result as it is made.
+        decoders : int
+            Threads that decode images.
+        budget : float
+            Bytes that models fitted at once may hold; at least one is fitted.
+        """
+
+    @abstractmethod
+    def forecast(
+        self, work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates
+    ) -> ShardForecast:
+        """What a shard's work will cost, on a processor of these rates."""
+
+
+@dataclass
+class ShardWork:
+    """A shard and the distinct trials on it, all of one task."""
+
+    shard: Shard
+    task: Task[Any, Any]
+    trials: dict[str, Trial] = field(default_factory=dict)
+
+    def needs_network(self, cache: FeatureCache) -> bool:
+        """Whether some of its features have, or may have, to be made."""
+        return self.task.needs_network(self, cache)
+
+    def levels(self, wanted: Iterable[str] | None = None) -> list[str]:
+        """The levels that its trials (or those with the wanted fingerprints) need, shallowest first."""
+        keep = self.trials if wanted is None else set(wanted)
+        needed = {level for print_, trial in self.trials.items() if print_ in keep for level in trial.levels}
+        return [level for level in self.shard.backbone.levels if level in needed]
+
+    def only(self, wanted: set[str]) -> ShardWork:
+        """The same shard with some of its trials."""
+        return ShardWork(self.shard, self.task, {p: t for p, t in self.trials.items() if p in wanted})
+
+
 def of_images(
     scores: NDArray[np.float64], labels: NDArray[np.int64], scale: ScoreScale
 ) -> list[dict[str, Any]]:
@@ -164,66 +298,7 @@ def training_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
     return fingerprint([shard.training_content(level) for level in levels])
 
 
-def levels_of(configuration: AnyConfiguration) -> tuple[str, ...]:
-    """The levels of the backbone that a configuration reads.
-
-    Raises
-    ------
-    ConfigError
-        If the backbone lacks one of them.
-    """
-    if isinstance(configuration, Configuration):
-        return configuration.layer.of(configuration.backbone)
-    from anomaly_sweep.localization.create import levels_of as read_by  # imports torch
-
-    return read_by(configuration.localizer, configuration.backbone)
-
-
-def trial_of(configuration: AnyConfiguration, print_: str, levels: tuple[str, ...], content: str) -> AnyTrial:
-    """The trial of a configuration with a fingerprint; for `content` see :class:`Trial`."""
-    if isinstance(configuration, LocalizationConfiguration):
-        return LocalizationTrial(print_, levels, dict(configuration.localizer), configuration.task)
-    return Trial(
-        print_,
-        levels,
-        tuple(configuration.pooling.kinds),
-        configuration.pca_mode,
-        dict(configuration.estimator),
-        content,
-    )
-
-
-def settings_fingerprint(configuration: AnyConfiguration) -> str:
-    """Identity of what a configuration does with features: every setting that changes a trial's value."""
-    if isinstance(configuration, LocalizationConfiguration):
-        task = configuration.task
-        measured = (task.sigma, task.fpr_limit, task.connectivity, task.average, task.images)
-        arguments = {key: value for key, value in configuration.localizer.items() if key != "name"}
-        return fingerprint("localization", LOCALIZATION_VERSION, measured, arguments)
-    return fingerprint(
-        TRIAL_VERSION,
-        configuration.pooling.kinds,
-        _reduction(configuration),
-        identity(configuration.estimator),
-    )
-
-
-def seeding_fingerprint(configuration: AnyConfiguration) -> str:
-    """Identity of the settings that a trial's seed depends on: not how many seeds there are, nor versions."""
-    if isinstance(configuration, LocalizationConfiguration):
-        return ""
-    settings = identity(configuration.estimator)
-    for key in ("seed", "seeds", "device"):
-        settings.pop(key, None)
-    return fingerprint(configuration.pooling.kinds, _reduction(configuration), settings)
-
-
-def _reduction(configuration: Configuration) -> list[Any]:
-    pca = configuration.pca_mode
-    return [pca.mode] if pca.mode == "none" else [pca.mode, pca.rate, pca.basis]
-
-
-def guarded(trial: AnyTrial, compute: Callable[..., TrialResult], *arguments: Any) -> TrialResult:
+def guarded(trial: Trial, compute: Callable[..., TrialResult], *arguments: Any) -> TrialResult:
     """A trial's result, or what ``compute(*arguments)`` raised: a trial's failure is its own."""
     try:
         return compute(*arguments)
@@ -237,11 +312,3 @@ def reason_of(error: Exception, what: str) -> str:
         return str(error)
     log.error("%s", what, exc_info=error)
     return f"{type(error).__name__}: {error}"
-
-
-def by(trials: Sequence[Trial], key: Callable[[Trial], Any]) -> list[list[Trial]]:
-    """Groups of trials with equal keys, in order of first appearance."""
-    groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(repr(key(trial)), []).append(trial)
-    return list(groups.values())

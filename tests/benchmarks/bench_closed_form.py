@@ -31,7 +31,8 @@ from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.features.matrices import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.detection.run import Trial, run_trials
+from anomaly_sweep.tasks.detection.run import run_trials
+from anomaly_sweep.tasks.detection.trial import DetectionTrial
 
 WIDTHS = {"resnet18": (64, 64, 128, 256, 512), "efficientnet_b5": (24, 40, 64, 128, 176, 304, 512)}
 REDUCTIONS = [PcaModeConf("none")] + [
@@ -81,9 +82,9 @@ def features_of(category: str, backbone: str) -> tuple[ShardFeatures, np.ndarray
     return ShardFeatures(parts["train"], parts["test"], {}), labels
 
 
-def trials_of(levels: tuple[int, ...]) -> list[Trial]:
+def trials_of(levels: tuple[int, ...]) -> list[DetectionTrial]:
     return [
-        Trial(
+        DetectionTrial(
             fingerprint(levels, reduction, estimator), tuple(map(str, levels)), ("avg",), reduction, estimator
         )
         for reduction in REDUCTIONS
@@ -91,7 +92,7 @@ def trials_of(levels: tuple[int, ...]) -> list[Trial]:
     ]
 
 
-def naive(train: np.ndarray, test: np.ndarray, labels: np.ndarray, trial: Trial) -> float:
+def naive(train: np.ndarray, test: np.ndarray, labels: np.ndarray, trial: DetectionTrial) -> float:
     """One trial as a user of scikit-learn writes it."""
     mode = trial.pca_mode
     if mode.mode != "none":
@@ -106,7 +107,9 @@ def naive(train: np.ndarray, test: np.ndarray, labels: np.ndarray, trial: Trial)
     return float(roc_auc_score(labels, LedoitWolf().fit(train).mahalanobis(test)))
 
 
-def spectra(n_layers: int, n_categories: int) -> Iterator[tuple[ShardFeatures, np.ndarray, list[Trial]]]:
+def spectra(
+    n_layers: int, n_categories: int
+) -> Iterator[tuple[ShardFeatures, np.ndarray, list[DetectionTrial]]]:
     for category in list(OFFICIAL_COUNTS)[:n_categories]:
         made = {backbone: features_of(category, backbone) for backbone in WIDTHS}
         for backbone, levels in layers()[-n_layers:]:

@@ -85,7 +85,7 @@ def grid_launcher(folder: Path) -> tuple[Seconds, int]:
     from anomaly_sweep.launch.compose import Composer, configurations_of
     from anomaly_sweep.sweep.plan.planner import make_plan
     from anomaly_sweep.sweep.record.results import ResultStore
-    from anomaly_sweep.tasks.detection.run import TrialResult
+    from anomaly_sweep.tasks.base import TrialResult
 
     data = folder / "data" / "synthetic"
     generate(data, size=64, n_train=4, n_test_good=2, n_per_defect=1)

@@ -26,7 +26,9 @@ from anomaly_sweep.estimators.create import Detector, build, check, identity
 from anomaly_sweep.estimators.direction import innermost, is_pyod
 from anomaly_sweep.features.matrices import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.detection.run import Trial, TrialResult, run_trials
+from anomaly_sweep.tasks.base import TrialResult
+from anomaly_sweep.tasks.detection.run import run_trials
+from anomaly_sweep.tasks.detection.trial import DetectionTrial
 
 HERE = __name__
 
@@ -45,7 +47,7 @@ def config(target: str, **arguments: Any) -> dict[str, Any]:
 def result_of(estimator: dict[str, Any]) -> TrialResult:
     train, test, labels = data()
     none = PcaModeConf("none")
-    trial = Trial(fingerprint(estimator), ("1",), ("avg",), none, estimator)
+    trial = DetectionTrial(fingerprint(estimator), ("1",), ("avg",), none, estimator)
     (result,) = run_trials(ShardFeatures({"1": {"avg": train}}, {"1": {"avg": test}}, {}), labels, [trial])
     return result
 

@@ -14,8 +14,8 @@ from anomaly_sweep.config import BackboneConf, parse_node
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, WeightsError
 from anomaly_sweep.features.backbone import create as create_module
 from anomaly_sweep.features.backbone.create import create
+from anomaly_sweep.features.backbone.device import resolve_device
 from anomaly_sweep.features.backbone.network import Network
-from anomaly_sweep.features.extract import resolve_device
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 

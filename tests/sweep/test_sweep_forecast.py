@@ -16,30 +16,20 @@ from sweep_cases import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
 from anomaly_sweep.config import AugmentationConf, BackboneConf, Configuration, PcaModeConf, RuntimeConf
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.estimators.flow.settings import FAST
+from anomaly_sweep.features.backbone.cost import network_cost
 from anomaly_sweep.features.shard import cache_at
 from anomaly_sweep.sweep.plan.describe import describe_work, forecast_of
-from anomaly_sweep.sweep.plan.forecast import (
-    CLOSED_FORM,
-    IMAGES,
-    OTHER,
-    Forecast,
-    ShardForecast,
-    elapsed,
-    flow_seconds,
-    kept_components,
-    key_of,
-    network_cost,
-)
-from anomaly_sweep.sweep.plan.forecast import (
-    FLOW as FLOWS,
-)
-from anomaly_sweep.sweep.plan.planner import ShardWork, make_plan
+from anomaly_sweep.sweep.plan.forecast import Forecast, elapsed, key_of
+from anomaly_sweep.sweep.plan.planner import make_plan
 from anomaly_sweep.sweep.record.recording import Parent
 from anomaly_sweep.sweep.run import progress as progress_module
 from anomaly_sweep.sweep.run.configurations import run_configurations
 from anomaly_sweep.sweep.run.executor import execute
 from anomaly_sweep.sweep.run.progress import Progress, Remaining, Step
-from anomaly_sweep.tasks.base import TrialResult
+from anomaly_sweep.tasks.base import ShardForecast, ShardWork, TrialResult
+from anomaly_sweep.tasks.detection.forecast import flow_seconds, kept_components
+from anomaly_sweep.tasks.forecast import CLOSED_FORM, IMAGES, OTHER
+from anomaly_sweep.tasks.forecast import FLOW as FLOWS
 
 FOREST = {"name": "isolation_forest", "_target_": "sklearn.ensemble.IsolationForest"}
 

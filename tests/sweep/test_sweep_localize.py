@@ -30,6 +30,7 @@ from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
 from anomaly_sweep.tasks.localization import run as room
+from anomaly_sweep.tasks.localization.trial import LocalizationTrial
 from anomaly_sweep.tracking import names
 
 ALONE = Parent("alone")
@@ -197,11 +198,10 @@ def test_no_more_processes_than_fit(tiny_dataset: Path, tmp_path: Path, each: in
     assert execute_module.affordable(detection, runtime(tmp_path, workers=2), 2) == 2
 
 
-def _trials(root: Path, tmp_path: Path, sizes: list[int]) -> list[room.LocalizationTrial]:
+def _trials(root: Path, tmp_path: Path, sizes: list[int]) -> list[LocalizationTrial]:
     chosen = [localization(root, localizer(bytes=size)) for size in sizes]
     return [
-        room.LocalizationTrial(str(i), ("level3",), dict(one.localizer), one.task)
-        for i, one in enumerate(chosen)
+        LocalizationTrial(str(i), ("level3",), dict(one.localizer), one.task) for i, one in enumerate(chosen)
     ]
 
 

@@ -22,7 +22,7 @@ from anomaly_sweep.config import (
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import ConfigError, DatasetError
 from anomaly_sweep.sweep.plan.planner import Plan, make_plan
-from anomaly_sweep.tasks.base import Trial
+from anomaly_sweep.tasks.detection.trial import DetectionTrial
 
 
 def plan(configurations: list[Configuration], tmp_path: Path) -> Plan:
@@ -142,7 +142,7 @@ def test_a_category_that_mlflow_cannot_name(tiny_dataset: Path, tmp_path: Path) 
 
 def seed_in(made: Plan, configuration: int, category: str) -> int:
     trial = made.trials[made.cells[configuration][category]]
-    assert isinstance(trial, Trial)
+    assert isinstance(trial, DetectionTrial)
     return trial.seed
 
 

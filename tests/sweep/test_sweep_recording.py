@@ -29,9 +29,9 @@ from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.sweep.plan.planner import make_plan
 from anomaly_sweep.sweep.record import recording as recording_module
 from anomaly_sweep.sweep.record.recording import Parent, Recording
-from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import run_configurations
 from anomaly_sweep.tasks.base import TrialResult
+from anomaly_sweep.tasks.detection.task import Detection
 from anomaly_sweep.tracking import bulk, names
 from anomaly_sweep.tracking.sqlite import prepare
 from anomaly_sweep.tracking.writer import Recorder
@@ -66,13 +66,13 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Trials of each shard that is computed."""
     sizes: list[int] = []
-    compute = execute_module.run_shard
+    compute = Detection.run
 
-    def counted(work: Any, *given: Any, **named: Any) -> Any:
+    def counted(self: Detection, work: Any, *given: Any, **named: Any) -> Any:
         sizes.append(len(work.trials))
-        return compute(work, *given, **named)
+        return compute(self, work, *given, **named)
 
-    monkeypatch.setattr(execute_module, "run_shard", counted)
+    monkeypatch.setattr(Detection, "run", counted)
     return sizes
 
 

@@ -13,7 +13,7 @@ from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import CacheError
 from anomaly_sweep.sweep.record import results as results_module
 from anomaly_sweep.sweep.record.results import ResultStore
-from anomaly_sweep.tasks.detection.run import TrialResult
+from anomaly_sweep.tasks.base import TrialResult
 
 
 def result(name: str, auc: float = 0.5) -> TrialResult:

@@ -25,6 +25,7 @@ from anomaly_sweep.sweep.plan.planner import DATA_DIGITS
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
+from anomaly_sweep.tasks.detection.task import Detection
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.writer import Recorder
 
@@ -145,11 +146,11 @@ def test_resume_computes_only_what_is_missing(
     chosen = grid(tiny_dataset, ["level1"], [0.5], [MVG, KNN1])
     first = run_configurations(chosen, conf, runtime(tmp_path), parent)
     computed: list[int] = []
-    real = execute_module.run_shard
+    real = Detection.run
     monkeypatch.setattr(
-        execute_module,
-        "run_shard",
-        lambda work, *args, **kw: computed.append(len(work.trials)) or real(work, *args, **kw),
+        Detection,
+        "run",
+        lambda self, work, *args, **kw: computed.append(len(work.trials)) or real(self, work, *args, **kw),
     )
     again = run_configurations(chosen, conf, runtime(tmp_path), parent)
     assert computed == []

@@ -19,7 +19,9 @@ from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.estimators.flow import CouplingFlow
 from anomaly_sweep.features.matrices import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.detection.run import Trial, TrialResult, run_trials
+from anomaly_sweep.tasks.base import TrialResult
+from anomaly_sweep.tasks.detection.run import run_trials
+from anomaly_sweep.tasks.detection.trial import DetectionTrial
 
 ESTIMATORS = "anomaly_sweep.estimators"
 REDUCTIONS = [PcaModeConf("none")] + [
@@ -59,11 +61,13 @@ FOREST = {"name": "forest", "_target_": "sklearn.ensemble.IsolationForest", "n_e
 
 def trial(
     pca_mode: PcaModeConf, estimator: dict[str, Any], levels: tuple[str, ...] = ("1",), pool: str = "avg"
-) -> Trial:
-    return Trial(fingerprint(levels, pool, pca_mode, estimator), levels, (pool,), pca_mode, estimator)
+) -> DetectionTrial:
+    return DetectionTrial(
+        fingerprint(levels, pool, pca_mode, estimator), levels, (pool,), pca_mode, estimator
+    )
 
 
-def grid(*estimators: dict[str, Any], levels: tuple[str, ...] = ("1",)) -> list[Trial]:
+def grid(*estimators: dict[str, Any], levels: tuple[str, ...] = ("1",)) -> list[DetectionTrial]:
     return [trial(reduction, estimator, levels) for reduction in REDUCTIONS for estimator in estimators]
 
 

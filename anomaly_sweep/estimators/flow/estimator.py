@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import ArrayLike
 
 from anomaly_sweep.errors import ConfigError, EstimatorError
+from anomaly_sweep.estimators.base import STACK, Capability
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings, flow_settings
 from anomaly_sweep.fingerprint import fingerprint, seed_of
 from anomaly_sweep.metrics.ties import ScoreScale
@@ -43,6 +44,8 @@ class CouplingFlow:
     flow_ : FittedFlow
         After `fit`.
     """
+
+    computed: ClassVar[Capability] = STACK
 
     flow_: FittedFlow
 

@@ -24,8 +24,8 @@ def network_of(backbone: BackboneConf, device: str, identity: dict[str, str]) ->
     ConfigError, WeightsError
         If there is no such network, or its weights cannot be had or are not those any more.
     """
+    from anomaly_sweep.features.backbone.device import resolve_device
     from anomaly_sweep.features.backbone.network import Network
-    from anomaly_sweep.features.extract import resolve_device
 
     key = fingerprint(backbone, device, identity)
     if key not in _kept:

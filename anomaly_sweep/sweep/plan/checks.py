@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,10 @@ from typing import Any
 from anomaly_sweep.config import (
     RANDOM,
     AnyConfiguration,
-    Configuration,
-    LocalizationConfiguration,
     RuntimeConf,
 )
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.estimators.create import check_each
-from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.tasks import task_named, task_of
 
 #: Settings that change no number, or that rows tell apart.
 _NOT_RESULTS = (
@@ -34,14 +32,11 @@ def check_settings(configurations: Iterable[AnyConfiguration]) -> None:
     ConfigError
         For a wrong key or value of one of them, or a level that the backbone lacks.
     """
-    configurations = list(configurations)
-    check_each(c.estimator for c in configurations if isinstance(c, Configuration))
-    localized = [c for c in configurations if isinstance(c, LocalizationConfiguration)]
-    if localized:
-        from anomaly_sweep.localization.create import levels_of  # imports torch
-
-        for c in {fingerprint(dict(c.localizer), c.backbone): c for c in localized}.values():
-            levels_of(c.localizer, c.backbone)
+    by_task: dict[str, list[AnyConfiguration]] = defaultdict(list)
+    for configuration in configurations:
+        by_task[configuration.task_name].append(configuration)
+    for name, own in by_task.items():
+        task_named(name).check(own)
 
 
 def check_told_apart(configurations: Iterable[AnyConfiguration]) -> None:
@@ -87,6 +82,7 @@ def _settings(configuration: AnyConfiguration) -> dict[str, Any]:
 
 def check_objectives(configurations: Iterable[AnyConfiguration], runtime: RuntimeConf) -> None:
     """Raise ConfigError if ``runtime.objectives`` asks for what a configuration does not give."""
-    pixel = [name for name in runtime.objectives if name in ("pixel_auroc", "aupro", "aupro_mvtec")]
-    if pixel and any(isinstance(c, Configuration) for c in configurations):
-        raise ConfigError(f"runtime.objectives={pixel[0]} needs task=localization")
+    for task in {task_of(configuration) for configuration in configurations}:
+        for name in runtime.objectives:
+            if name in task.lacks:
+                raise ConfigError(f"runtime.objectives={name} needs task=localization")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from anomaly_sweep import terminal
 from anomaly_sweep.config import RuntimeConf
+from anomaly_sweep.features.backbone.cost import network_cost
+from anomaly_sweep.features.backbone.device import on_cuda
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.shard import cache_at
-from anomaly_sweep.sweep.plan.forecast import Forecast, key_of, make_forecast, network_cost, network_key
-from anomaly_sweep.sweep.plan.planner import Plan, ShardWork
-from anomaly_sweep.sweep.run.executor import PROCESS_BYTES, on_cuda, processes
-from anomaly_sweep.tasks.base import Trial, reason_of
+from anomaly_sweep.sweep.plan.forecast import Forecast, key_of, make_forecast, network_key
+from anomaly_sweep.sweep.plan.planner import Plan
+from anomaly_sweep.sweep.run.executor import PROCESS_BYTES, processes
+from anomaly_sweep.tasks.base import ShardWork, reason_of
+from anomaly_sweep.tasks.forecast import FLOW, LOCALIZER
 
 
 def describe_work(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> str:
@@ -49,16 +52,15 @@ def describe(
     impossible = {print_: result.reason for print_, result in plan.failed.items()} | dict(impossible or {})
     planned = len(plan.fingerprints)
     trials = [(work, trial) for work in works for trial in work.trials.values()]
-    vectors = [(work, trial) for work, trial in trials if isinstance(trial, Trial)]
-    spectra = {(id(work), trial.levels, trial.pools) for work, trial in vectors}
-    flows = sum(trial.is_flow for _, trial in vectors)
+    spectra = {(id(work), trial.spectrum) for work, trial in trials if trial.spectrum is not None}
+    kinds = Counter(kind for shard in forecast.shards.values() for kind, _ in shard.trials.values())
     lines = [
         f"configurations      {len(plan.configurations)}",
         f"trials              {planned} distinct of "
         f"{sum(len(cell) for cell in plan.cells)} (configuration x category)",
         f"  known             {planned - len(impossible) - len(trials)}",
         f"  impossible        {len(impossible)}",
-        f"  to compute        {len(trials)}, {flows} of them flows, {len(trials) - len(vectors)} localizers",
+        f"  to compute        {len(trials)}, {kinds[FLOW]} of them flows, {kinds[LOCALIZER]} localizers",
         f"shards              {len(works)} to work through of {len(plan.works)}",
         f"spectra             {len(spectra)}",
     ]
@@ -75,9 +77,9 @@ def describe(
         lines.append(line)
     workers = f"{forecast.workers} process{'' if forecast.workers == 1 else 'es'}"
     lines.append(f"expected time       about {_duration(forecast.seconds)} on {workers}")
-    kinds = forecast.by_kind()
-    whole = math.fsum(kinds.values())
-    lines += [f"  {kind:17} {100 * seconds / whole:.0f} % of it" for kind, seconds in kinds.items()]
+    cost = forecast.by_kind()
+    whole = math.fsum(cost.values())
+    lines += [f"  {kind:17} {100 * seconds / whole:.0f} % of it" for kind, seconds in cost.items()]
     lines.append(f"expected memory     about {forecast.memory_bytes / 1e9:.1f} GB")
     lines += [f"! {reason}" for reason in dict.fromkeys(impossible.values())]
     return "\n".join(lines)
@@ -90,7 +92,7 @@ def forecast_of(works: Sequence[ShardWork], runtime: RuntimeConf, workers: int) 
         runtime,
         cache_at(runtime.cache_dir),
         workers=workers,
-        on_gpu=on_cuda(runtime),
+        on_gpu=on_cuda(runtime.device),
         process_bytes=PROCESS_BYTES,
     )
 

@@ -6,17 +6,15 @@ import logging
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from anomaly_sweep.config import (
-    DETECTION,
-    LOCALIZATION,
     AnyConfiguration,
     DatasetConf,
     GenerateConf,
-    LocalizationConfiguration,
 )
 from anomaly_sweep.datasets import (
     Category,
@@ -25,26 +23,22 @@ from anomaly_sweep.datasets import (
     copied_files,
     list_categories,
     manifest_digest,
-    masks_digest,
     read_category,
 )
-from anomaly_sweep.datasets.folder import ORPHAN_MASKS, root_remarks
+from anomaly_sweep.datasets.folder import root_remarks
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import check as check_augmentation
 from anomaly_sweep.features.backbone.weights import weights_label
-from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.tasks import task_of
 from anomaly_sweep.tasks.base import (
-    AnyTrial,
-    LocalizationTrial,
+    ShardWork,
+    Task,
+    Trial,
     TrialResult,
     features_fingerprint,
-    levels_of,
-    seeding_fingerprint,
-    settings_fingerprint,
     training_fingerprint,
-    trial_of,
 )
 from anomaly_sweep.tracking.names import METRIC_NAME
 
@@ -54,33 +48,6 @@ log = logging.getLogger(__name__)
 DEFAULT_ROOT = Path("data/synthetic")
 #: Hexadecimal digits of a data digest: two of a million states are alike with a probability of 2e-3.
 DATA_DIGITS = 12
-
-
-@dataclass
-class ShardWork:
-    """A shard and the distinct trials on it, all of one task."""
-
-    shard: Shard
-    trials: dict[str, AnyTrial] = field(default_factory=dict)
-
-    @property
-    def localizations(self) -> list[LocalizationTrial]:
-        """The trials, where they are localization's."""
-        return [trial for trial in self.trials.values() if isinstance(trial, LocalizationTrial)]
-
-    def needs_network(self, cache: FeatureCache) -> bool:
-        """Whether some of its features have to be made (for localization: may have to be)."""
-        return bool(self.localizations) or bool(self.shard.missing(cache, self.levels()))
-
-    def levels(self, wanted: Sequence[str] | None = None) -> list[str]:
-        """The levels that its trials (or those with the wanted fingerprints) need, shallowest first."""
-        keep = self.trials if wanted is None else set(wanted)
-        needed = {level for print_, trial in self.trials.items() if print_ in keep for level in trial.levels}
-        return [level for level in self.shard.backbone.levels if level in needed]
-
-    def only(self, wanted: set[str]) -> ShardWork:
-        """The same shard with some of its trials."""
-        return ShardWork(self.shard, {p: t for p, t in self.trials.items() if p in wanted})
 
 
 @dataclass
@@ -114,7 +81,7 @@ class Plan:
         return {print_ for cell in self.cells for print_ in cell.values()}
 
     @cached_property
-    def trials(self) -> dict[str, AnyTrial]:
+    def trials(self) -> dict[str, Trial]:
         """All distinct trials that are possible, by fingerprint."""
         return {print_: trial for work in self.works for print_, trial in work.trials.items()}
 
@@ -161,7 +128,7 @@ class _Planner:
         self._datasets: dict[str, dict[str, Category | str]] = {}
         self._weights: dict[str, str] = {}
         self._broken: dict[tuple[str, ...], str] = {}
-        self._masks: dict[tuple[str, ...], str] = {}
+        self._annotations: dict[tuple[str, ...], str] = {}
         self._data: dict[tuple[str, ...], dict[str, str]] = {}
         self._features: dict[tuple[str, ...], str] = {}
         self._training: dict[tuple[str, ...], str] = {}
@@ -175,10 +142,11 @@ class _Planner:
         if backbone not in self._weights:
             self._weights[backbone] = weights_label(configuration.backbone)
         check_augmentation(configuration.augmentation)  # a wrong name is told now
-        levels = levels_of(configuration)
-        settings, seeding = settings_fingerprint(configuration), seeding_fingerprint(configuration)
+        task = task_of(configuration)
+        levels = task.levels(configuration)
+        settings, seeding = task.identity(configuration), task.seeding(configuration)
         shard = (
-            type(configuration).__name__,
+            task.name,
             dataset,
             backbone,
             str(configuration.input_size),
@@ -187,14 +155,14 @@ class _Planner:
         cell = {}
         for name, category in self._datasets[dataset].items():
             key = (*shard, name)
-            self._make_work(key, configuration, category)
-            masks = (self._masks[key],) if key in self._masks else ()
-            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings, *masks)
+            self._make_work(key, task, configuration, category)
+            annotations = (self._annotations[key],) if key in self._annotations else ()
+            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings, *annotations)
             if key in self._broken:
                 self.plan.failed[print_] = TrialResult.failed(print_, self._broken[key])
             elif print_ not in self.works[key].trials:
                 content = fingerprint(self._training_of(key, levels), seeding)
-                self.works[key].trials[print_] = trial_of(configuration, print_, levels, content)
+                self.works[key].trials[print_] = task.trial(configuration, print_, levels, content)
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
@@ -207,7 +175,11 @@ class _Planner:
         return self._prints[id(node)][1]
 
     def _make_work(
-        self, key: tuple[str, ...], configuration: AnyConfiguration, category: Category | str
+        self,
+        key: tuple[str, ...],
+        task: Task[Any, Any],
+        configuration: AnyConfiguration,
+        category: Category | str,
     ) -> None:
         if key in self.works or key in self._broken:
             return
@@ -223,13 +195,14 @@ class _Planner:
                 self._index,
                 configuration.dataset.center_crop,
             )
-            if isinstance(configuration, LocalizationConfiguration):
-                check_masks(category)
-                self._masks[key] = masks_digest(category.test, self._index)
+            task.check_category(category)
+            annotations = task.annotations(category, self._index)
+            if annotations is not None:
+                self._annotations[key] = annotations
         except DatasetError as error:
             self._broken[key] = str(error)
         else:
-            self.works[key] = ShardWork(shard)
+            self.works[key] = ShardWork(shard, task)
             if id(category) not in self._compared:
                 self._compared.add(id(category))
                 _tell_copies(category, self._index)
@@ -243,7 +216,7 @@ class _Planner:
         if key in self._broken:
             return ""
         shard = self.works[key].shard
-        return data_digest(shard.train_manifest, shard.test_manifest, self._masks.get(key))
+        return data_digest(shard.train_manifest, shard.test_manifest, self._annotations.get(key))
 
     def _features_of(self, key: tuple[str, ...], levels: tuple[str, ...]) -> str:
         if (*key, *levels) not in self._features:
@@ -260,9 +233,9 @@ class _Planner:
         return self._training[*key, *levels]
 
 
-def data_digest(train: str, test: str, masks: str | None) -> str:
-    """Digest of a category's data as it is recorded, from those of its parts (masks: for localization)."""
-    return fingerprint(train, test, masks)[:DATA_DIGITS]
+def data_digest(train: str, test: str, annotations: str | None) -> str:
+    """Digest of a category's data as it is recorded, from those of its parts."""
+    return fingerprint(train, test, annotations)[:DATA_DIGITS]
 
 
 def data_state(
@@ -276,10 +249,10 @@ def data_state(
     opened: dict[str, dict[str, Category | str]] = {}
     seen = set()
     for configuration in configurations:
-        dataset, is_localization = configuration.dataset, isinstance(configuration, LocalizationConfiguration)
-        if (id(dataset), is_localization) in seen:  # jobs of one sweep share their nodes
+        dataset, task = configuration.dataset, task_of(configuration)
+        if (id(dataset), task) in seen:  # jobs of one sweep share their nodes
             continue
-        seen.add((id(dataset), is_localization))
+        seen.add((id(dataset), task))
         print_ = fingerprint(dataset)
         if print_ not in opened:
             try:
@@ -287,37 +260,26 @@ def data_state(
             except DatasetError:
                 opened[print_] = {}
         of_root = state.setdefault(root_label(dataset), {})
-        of_task = of_root.setdefault(LOCALIZATION if is_localization else DETECTION, {})
+        of_task = of_root.setdefault(task.name, {})
         for name, category in opened[print_].items():
-            of_task[name] = _state_of(category, is_localization, index)
+            of_task[name] = _state_of(category, task, index)
     return state
 
 
-def _state_of(category: Category | str, is_localization: bool, index: FileIndex) -> str:
+def _state_of(category: Category | str, task: Task[Any, Any], index: FileIndex) -> str:
     if isinstance(category, str):
         return ""
     try:
         train, test = (manifest_digest(records, index) for records in (category.train, category.test))
-        masks = masks_digest(category.test, index) if is_localization else None
+        annotations = task.annotations(category, index)
     except DatasetError:
         return ""
-    return data_digest(train, test, masks)
+    return data_digest(train, test, annotations)
 
 
 def root_label(dataset: DatasetConf) -> str:
     """A data set's root as it is recorded: as given, but for a trailing slash and the like."""
     return str(Path(dataset.root))
-
-
-def check_masks(category: Category) -> None:
-    """Raise DatasetError unless every anomalous test image has a mask."""
-    without = [record.relative for record in category.test if record.label and record.mask is None]
-    if without:
-        orphans = [remark.message for remark in category.remarks if remark.kind == ORPHAN_MASKS]
-        raise DatasetError(
-            f"{category.name}: {len(without)} anomalous test images have no mask (first: {without[0]}); "
-            "task=localization needs them all" + (f". A {orphans[0]}" if orphans else "")
-        )
 
 
 def _check_synthetic_root(root: Path) -> None:

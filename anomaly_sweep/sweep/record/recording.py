@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomaly_sweep.config import AnyConfiguration, LocalizationConfiguration
+from anomaly_sweep.config import AnyConfiguration
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.features.backbone.weights import is_random
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.plan.planner import DATA_DIGITS, Plan, root_label
 from anomaly_sweep.sweep.record.results import RESULTS, kept_in_words
 from anomaly_sweep.tasks.base import TrialResult
-from anomaly_sweep.tasks.localization.outputs import outputs_of
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.content import ConfigurationRun, Rows, mean_auc, mean_of
 from anomaly_sweep.tracking.writer import Recorder
@@ -162,14 +161,11 @@ class Recording:
 
     def _files(self, index: int) -> dict[str, Path]:
         """What the trials of a configuration left beside their numbers."""
-        configuration = self.plan.configurations[index]
-        if not isinstance(configuration, LocalizationConfiguration):
-            return {}
         return {
             f"{category}/{name}": path
             for category, print_ in self.plan.cells[index].items()
-            if print_ in self.known and self.known[print_].ok
-            for name, path in outputs_of(self.cache_dir, print_, configuration.task).items()
+            if print_ in self.plan.trials and print_ in self.known and self.known[print_].ok
+            for name, path in self.plan.trials[print_].outputs(self.cache_dir).items()
         }
 
     def _rows(self, index: int) -> Rows:

@@ -18,14 +18,13 @@ from anomaly_sweep.logs import FILE_ONLY, log_failures
 from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings, check_told_apart
 from anomaly_sweep.sweep.plan.describe import describe, describe_work, forecast_of
-from anomaly_sweep.sweep.plan.planner import Plan, ShardWork, make_plan
+from anomaly_sweep.sweep.plan.planner import Plan, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
 from anomaly_sweep.sweep.record.scores import record_scores
 from anomaly_sweep.sweep.run.executor import execute, processes
 from anomaly_sweep.sweep.run.progress import Progress
-from anomaly_sweep.tasks.base import LocalizationTrial, TrialResult, reason_of
-from anomaly_sweep.tasks.localization.outputs import are_there
+from anomaly_sweep.tasks.base import ShardWork, TrialResult, reason_of
 from anomaly_sweep.tracking.writer import Recorder
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ def _prepare(
 def _is_whole(plan: Plan, print_: str, folder: Path) -> bool:
     """Whether what a known trial is to leave beside its numbers is there too."""
     trial = plan.trials.get(print_)
-    return not isinstance(trial, LocalizationTrial) or are_there(folder, print_, trial.task)
+    return trial is None or trial.has_outputs(folder)
 
 
 def _to_do(plan: Plan, known: dict[str, TrialResult]) -> list[ShardWork]:

@@ -17,11 +17,10 @@ from logging.handlers import QueueHandler
 from typing import Any
 
 from anomaly_sweep.config import RuntimeConf
-from anomaly_sweep.features.shard import cache_at, features_of
-from anomaly_sweep.sweep.plan.planner import ShardWork
-from anomaly_sweep.sweep.run.progress import Progress, Reporter, Step, Tick
-from anomaly_sweep.tasks.base import Trial, TrialResult, reason_of
-from anomaly_sweep.tasks.detection.run import run_trials
+from anomaly_sweep.features.backbone.device import on_gpu
+from anomaly_sweep.features.shard import cache_at
+from anomaly_sweep.sweep.run.progress import Progress, Reporter, Step
+from anomaly_sweep.tasks.base import ShardWork, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ def execute(
         with threadpool_limits(limits=1):
             for work in works:
                 tick = Reporter(work, progress.step)
-                results = run_shard(work, runtime, tick, decoders=_decoders(runtime), budget=budget)
+                results = work.task.run(work, runtime, tick, decoders=_decoders(runtime), budget=budget)
                 progress.finish(work, results)
                 yield ShardOutcome(work, results)
         return
@@ -100,82 +99,22 @@ def worker_count(runtime: RuntimeConf) -> int:
         return 1
     if runtime.workers is not None:
         return runtime.workers
-    if _on_gpu(runtime):
+    if on_gpu(runtime.device):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def affordable(works: Sequence[ShardWork], runtime: RuntimeConf, workers: int) -> int:
-    """As many of the processes as ``runtime.memory_gb`` allows for the localizers; at least one."""
-    if workers == 1 or not any(work.localizations for work in works):
-        return workers
-    from anomaly_sweep.tasks.localization.run import largest_fit
-
-    need = max(largest_fit(work, runtime) for work in works if work.localizations)
-    return max(1, min(workers, int(runtime.memory_gb * 1e9 / (need + PROCESS_BYTES))))
-
-
-def on_cuda(runtime: RuntimeConf) -> bool:
-    """Whether the features are made on a CUDA device."""
-    if runtime.device == "auto":
-        import torch
-
-        return torch.cuda.is_available()
-    return runtime.device.startswith("cuda")
-
-
-def _on_gpu(runtime: RuntimeConf) -> bool:
-    return runtime.device == "mps" or on_cuda(runtime)
-
-
-def run_shard(
-    work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0
-) -> list[TrialResult]:
-    """Features of a shard, then its trials; a failure of the features is every trial's failure.
-
-    ``budget`` is the bytes that localizers fitted at once may hold; at least one is.
-    """
-    if work.localizations:
-        from anomaly_sweep.tasks.localization.run import run_localizations
-
-        return run_localizations(
-            work.shard, work.localizations, runtime, decoders=decoders, budget=budget, tick=tick
-        )
-    try:
-        features = features_of(
-            work.shard,
-            work.levels(),
-            cache_at(runtime.cache_dir),
-            device=runtime.device,
-            batch_size=runtime.batch_size,
-            decoders=decoders,
-            on_image=lambda count: tick(count, None),
-        )
-    except Exception as error:
-        reason = reason_of(error, f"shard {work.shard.category.name}")
-        failed = [TrialResult.failed(print_, reason) for print_ in work.trials]
-        for result in failed:
-            tick(0, result)
-        return failed
-    return run_trials(
-        features,
-        work.shard.category.test_labels,
-        [trial for trial in work.trials.values() if isinstance(trial, Trial)],
-        device=_flow_device(runtime),
-        on_trial=lambda result: tick(0, result),
-    )
-
-
-def _flow_device(runtime: RuntimeConf) -> str:
-    """Flows train where the features are made; elsewhere than on CUDA they are faster on the CPU."""
-    if not on_cuda(runtime):
-        return "cpu"
-    return "cuda" if runtime.device == "auto" else runtime.device
+    """As many of the processes as ``runtime.memory_gb`` allows for what they fit; at least one."""
+    if workers == 1:
+        return 1
+    need = max(work.task.fit_bytes(work, runtime) for work in works)
+    return max(1, min(workers, int(runtime.memory_gb * 1e9 / (need + PROCESS_BYTES)))) if need else workers
 
 
 def _decoders(runtime: RuntimeConf) -> int:
     """Decoding threads of the only process: they keep a GPU fed; beside a CPU network they help little."""
-    return min(8, os.cpu_count() or 1) if _on_gpu(runtime) else 1
+    return min(8, os.cpu_count() or 1) if on_gpu(runtime.device) else 1
 
 
 def _pooled(
@@ -286,4 +225,4 @@ def _die_with(parent: int) -> None:
 
 
 def _work(work: ShardWork, runtime: RuntimeConf, budget: float) -> list[TrialResult]:
-    return run_shard(work, runtime, Reporter(work, _ticks.put), budget=budget)
+    return work.task.run(work, runtime, Reporter(work, _ticks.put), decoders=1, budget=budget)

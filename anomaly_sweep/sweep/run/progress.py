@@ -13,14 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from anomaly_sweep import terminal
-from anomaly_sweep.sweep.plan.forecast import Forecast, ShardForecast, elapsed, key_of
-from anomaly_sweep.sweep.plan.planner import ShardWork
-from anomaly_sweep.tasks.base import TrialResult
+from anomaly_sweep.sweep.plan.forecast import Forecast, elapsed, key_of
+from anomaly_sweep.tasks.base import ShardForecast, ShardWork, TrialResult
 
 log = logging.getLogger(__name__)
-
-#: Told of images read, or of a trial's result.
-Tick = Callable[[int, TrialResult | None], None]
 
 #: Seconds of forecast work of a kind that must have been measured for it to count half.
 _PRIOR_SECONDS = 1.0
@@ -43,7 +39,7 @@ class Step:
 
 
 class Reporter:
-    """A :data:`Tick` for one shard, in the process that works on it: measures each piece and sends it."""
+    """A `Tick` for one shard, in the process that works on it: measures each piece and sends it."""
 
     def __init__(self, work: ShardWork, send: Callable[[Step], None]) -> None:
         self._shard = key_of(work)

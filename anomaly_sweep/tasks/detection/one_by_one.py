@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from anomaly_sweep.errors import AnomalySweepError, EstimatorError
 from anomaly_sweep.estimators.create import Detector, build
 from anomaly_sweep.metrics.ties import ScoreScale
-from anomaly_sweep.tasks.base import Trial, TrialResult, guarded, of_images
+from anomaly_sweep.tasks.base import TrialResult, guarded, of_images
 from anomaly_sweep.tasks.detection.reductions import Matrix, Reductions
+from anomaly_sweep.tasks.detection.trial import DetectionTrial
 from anomaly_sweep.tracking.names import STATUS_OK
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 Labels = NDArray[np.int64]
 
 
-def run_each(reduced: Reductions, labels: Labels, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+def run_each(reduced: Reductions, labels: Labels, trials: Sequence[DetectionTrial]) -> Iterator[TrialResult]:
     """Trials of any estimator, each by itself."""
     for trial in trials:
         yield guarded(trial, _run_one, reduced, labels, trial)
 
 
 def run_flows(
-    flows: Sequence[tuple[Reductions, Trial]], labels: Labels, device: str
+    flows: Sequence[tuple[Reductions, DetectionTrial]], labels: Labels, device: str
 ) -> Iterator[TrialResult]:
     """Flows with one estimator config, from any (levels, pools) of a shard, stacked."""
     from anomaly_sweep.estimators.flow import CouplingFlow, plan_stacks, train_stack
@@ -99,7 +100,7 @@ class _Flow:
 
 
 def _of_seeds(
-    trial: Trial,
+    trial: DetectionTrial,
     reduced: Reductions,
     train: Matrix,
     flows: Sequence[_Flow],
@@ -127,7 +128,7 @@ def _of_seeds(
     )
 
 
-def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:
+def _run_one(reduced: Reductions, labels: Labels, trial: DetectionTrial) -> TrialResult:
     train, test = reduced.reduce(trial.pca_mode)
     estimator = build(trial.estimator, trial.seed)
     begun = time.perf_counter()
@@ -142,7 +143,7 @@ def _run_one(reduced: Reductions, labels: Labels, trial: Trial) -> TrialResult:
 
 
 def _result(
-    trial: Trial,
+    trial: DetectionTrial,
     reduced: Reductions,
     train: Matrix,
     scores: Matrix,

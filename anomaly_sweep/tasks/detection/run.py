@@ -8,33 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.estimators.base import SPECTRUM, STACK
 from anomaly_sweep.features.matrices import ShardFeatures
-from anomaly_sweep.tasks.base import (
-    TRIAL_VERSION,
-    Trial,
-    TrialResult,
-    by,
-    features_fingerprint,
-    settings_fingerprint,
-)
+from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.detection.one_by_one import run_each, run_flows
 from anomaly_sweep.tasks.detection.reductions import Reductions
-from anomaly_sweep.tasks.detection.shared_spectrum import is_shared, run_shared
-
-__all__ = [
-    "TRIAL_VERSION",
-    "Trial",
-    "TrialResult",
-    "features_fingerprint",
-    "run_trials",
-    "settings_fingerprint",
-]
+from anomaly_sweep.tasks.detection.shared_spectrum import run_shared
+from anomaly_sweep.tasks.detection.trial import DetectionTrial, by
 
 
 def run_trials(
     features: ShardFeatures,
     labels: NDArray[np.int64],
-    trials: Sequence[Trial],
+    trials: Sequence[DetectionTrial],
     *,
     device: str = "cpu",
     shared: bool = True,
@@ -56,7 +42,7 @@ def run_trials(
     features : ShardFeatures
     labels : ndarray of shape (test images,)
         1 for anomalous, 0 for good.
-    trials : sequence of Trial
+    trials : sequence of DetectionTrial
     device : str
         Where flows are trained. The rest is done on the CPU in float64.
     shared : bool
@@ -64,7 +50,7 @@ def run_trials(
         Told each result as it is made.
     """
     results = []
-    flows: list[tuple[Reductions, Trial]] = []
+    flows: list[tuple[Reductions, DetectionTrial]] = []
 
     def keep(found: Iterable[TrialResult]) -> None:
         for result in found:
@@ -77,8 +63,8 @@ def run_trials(
         except AnomalySweepError as error:
             keep(TrialResult.failed(trial.fingerprint, str(error)) for trial in group)
             continue
-        together = [trial for trial in group if shared and is_shared(trial)]
-        trained = [trial for trial in group if trial.is_flow]
+        together = [trial for trial in group if shared and trial.capability == SPECTRUM]
+        trained = [trial for trial in group if trial.capability == STACK]
         taken = {id(trial) for trial in (*together, *trained)}
         keep(run_shared(reduced, labels, together))
         keep(run_each(reduced, labels, [trial for trial in group if id(trial) not in taken]))

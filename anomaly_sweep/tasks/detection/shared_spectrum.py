@@ -20,39 +20,27 @@ from anomaly_sweep.estimators.closed_form import (
 from anomaly_sweep.estimators.create import build
 from anomaly_sweep.estimators.gaussian import MultivariateGaussian
 from anomaly_sweep.estimators.neighbors import NearestNeighborDistance, aggregate, too_few
-from anomaly_sweep.tasks.base import (
-    Trial,
-    TrialResult,
-    by,
-    of_images,
-    reason_of,
-)
+from anomaly_sweep.tasks.base import TrialResult, of_images, reason_of
 from anomaly_sweep.tasks.detection.reductions import Matrix, Reductions
+from anomaly_sweep.tasks.detection.trial import DetectionTrial, by
 from anomaly_sweep.tracking.names import STATUS_OK
-
-_TARGETS = {f"{cls.__module__}.{cls.__name__}" for cls in (MultivariateGaussian, NearestNeighborDistance)}
 
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    trial: Trial
+    trial: DetectionTrial
     reduction: Reduction
     scores: Matrix
     fit_seconds: float
     score_seconds: float
 
 
-def is_shared(trial: Trial) -> bool:
-    """Whether a trial's estimator is one that all reductions can share."""
-    return trial.estimator["_target_"] in _TARGETS
-
-
 def run_shared(
-    reduced: Reductions, labels: NDArray[np.int64], trials: Sequence[Trial]
+    reduced: Reductions, labels: NDArray[np.int64], trials: Sequence[DetectionTrial]
 ) -> Iterator[TrialResult]:
-    """Trials for which :func:`is_shared` holds."""
-    gaussians: dict[str, list[Trial]] = {}
-    neighbors: list[tuple[Trial, NearestNeighborDistance]] = []
+    """Trials whose estimators all reductions of a spectrum can share."""
+    gaussians: dict[str, list[DetectionTrial]] = {}
+    neighbors: list[tuple[DetectionTrial, NearestNeighborDistance]] = []
     for same in by(trials, lambda t: t.estimator):
         try:
             model: Estimator = build(same[0].estimator, seed=0)
@@ -71,7 +59,7 @@ def run_shared(
 
 
 def _gaussians(
-    reduced: Reductions, trials: Sequence[Trial], shrinkage: str, scored: list[_Scored]
+    reduced: Reductions, trials: Sequence[DetectionTrial], shrinkage: str, scored: list[_Scored]
 ) -> Iterator[TrialResult]:
     """Put scores on ``scored``; yield the failed."""
     try:
@@ -95,7 +83,9 @@ def _gaussians(
 
 
 def _neighbors(
-    reduced: Reductions, pairs: Sequence[tuple[Trial, NearestNeighborDistance]], scored: list[_Scored]
+    reduced: Reductions,
+    pairs: Sequence[tuple[DetectionTrial, NearestNeighborDistance]],
+    scored: list[_Scored],
 ) -> Iterator[TrialResult]:
     """Put scores on ``scored``; yield the failed."""
     n = len(reduced.train)
@@ -149,6 +139,6 @@ def _results(
         )
 
 
-def _failed(trials: Sequence[Trial], error: Exception) -> Iterator[TrialResult]:
+def _failed(trials: Sequence[DetectionTrial], error: Exception) -> Iterator[TrialResult]:
     for trial in trials:
         yield TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}"))

@@ -17,7 +17,7 @@ from anomaly_sweep.unwritable import is_unwritable, say_once
 if TYPE_CHECKING:
     from anomaly_sweep.config import TaskConf
     from anomaly_sweep.features.shard import Shard
-    from anomaly_sweep.tasks.base import LocalizationTrial
+    from anomaly_sweep.tasks.localization.trial import LocalizationTrial
 
 CASES = "cases.png"
 MAPS = "maps.safetensors"

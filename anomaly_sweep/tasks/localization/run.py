@@ -22,15 +22,9 @@ from anomaly_sweep.localization.create import build
 from anomaly_sweep.localization.render import render
 from anomaly_sweep.metrics.regions import pixel_metrics
 from anomaly_sweep.metrics.ties import ScoreScale
-from anomaly_sweep.sweep.plan.planner import ShardWork
-from anomaly_sweep.sweep.run.progress import Tick
-from anomaly_sweep.tasks.base import (
-    LocalizationTrial,
-    TrialResult,
-    of_images,
-    reason_of,
-)
+from anomaly_sweep.tasks.base import ShardWork, Tick, TrialResult, of_images, reason_of
 from anomaly_sweep.tasks.localization.outputs import write_outputs
+from anomaly_sweep.tasks.localization.trial import LocalizationTrial, trials_of
 from anomaly_sweep.tracking.names import STATUS_OK
 
 log = logging.getLogger(__name__)
@@ -93,7 +87,7 @@ def largest_fit(work: ShardWork, runtime: RuntimeConf) -> float:
     What is refused before it is fitted holds nothing; where it cannot be known, infinity: nothing is to run
     beside it.
     """
-    trials = work.localizations
+    trials = trials_of(work)
     n = len(work.shard.category.train)
     stream = _stream(work.shard, trials, runtime, 1, lambda _images, _result: None)
     most = 0.0

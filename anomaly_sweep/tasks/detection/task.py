@@ -1,0 +1,114 @@
+"""Detection: one vector an image, reduced, under an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from anomaly_sweep.config import DETECTION, Configuration, RuntimeConf
+from anomaly_sweep.estimators.create import check_each, identity
+from anomaly_sweep.features.backbone.cost import NetworkCost
+from anomaly_sweep.features.backbone.device import on_cuda
+from anomaly_sweep.features.cache.store import FeatureCache
+from anomaly_sweep.features.shard import cache_at, features_of
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, TrialResult, reason_of
+from anomaly_sweep.tasks.detection.forecast import shard_forecast
+from anomaly_sweep.tasks.detection.trial import TRIAL_VERSION, DetectionTrial, trials_of
+from anomaly_sweep.tasks.forecast import Rates
+
+
+class Detection(Task[Configuration, DetectionTrial]):
+    """``task=detection``: the trials of Ono & Mori."""
+
+    name = DETECTION
+    paper = "ono_mori"
+    lacks = ("pixel_auroc", "aupro", "aupro_mvtec")
+
+    def check(self, configurations: Sequence[Configuration]) -> None:
+        """Build each distinct estimator once and throw it away."""
+        check_each(configuration.estimator for configuration in configurations)
+
+    def levels(self, configuration: Configuration) -> tuple[str, ...]:
+        """Those of its layer."""
+        return configuration.layer.of(configuration.backbone)
+
+    def identity(self, configuration: Configuration) -> str:
+        """Of pooling, reduction and estimator."""
+        own = identity(configuration.estimator)
+        return fingerprint(TRIAL_VERSION, configuration.pooling.kinds, _reduction(configuration), own)
+
+    def seeding(self, configuration: Configuration) -> str:
+        """Without how many seeds there are, and without versions."""
+        settings = identity(configuration.estimator)
+        for key in ("seed", "seeds", "device"):
+            settings.pop(key, None)
+        return fingerprint(configuration.pooling.kinds, _reduction(configuration), settings)
+
+    def trial(
+        self, configuration: Configuration, fingerprint: str, levels: tuple[str, ...], content: str
+    ) -> DetectionTrial:
+        """Pooling, reduction and estimator of a configuration."""
+        return DetectionTrial(
+            fingerprint,
+            levels,
+            tuple(configuration.pooling.kinds),
+            configuration.pca_mode,
+            dict(configuration.estimator),
+            content,
+        )
+
+    def needs_network(self, work: ShardWork, cache: FeatureCache) -> bool:
+        """Whether features are missing in the cache."""
+        return bool(work.shard.missing(cache, work.levels()))
+
+    def run(
+        self, work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0
+    ) -> list[TrialResult]:
+        """Features of a shard, then its trials; a failure of the features is every trial's failure."""
+        from anomaly_sweep.tasks.detection.run import run_trials  # scikit-learn, scipy
+
+        try:
+            features = features_of(
+                work.shard,
+                work.levels(),
+                cache_at(runtime.cache_dir),
+                device=runtime.device,
+                batch_size=runtime.batch_size,
+                decoders=decoders,
+                on_image=lambda count: tick(count, None),
+            )
+        except Exception as error:
+            reason = reason_of(error, f"shard {work.shard.category.name}")
+            failed = [TrialResult.failed(print_, reason) for print_ in work.trials]
+            for result in failed:
+                tick(0, result)
+            return failed
+        return run_trials(
+            features,
+            work.shard.category.test_labels,
+            trials_of(work),
+            device=_flow_device(runtime.device),
+            on_trial=lambda result: tick(0, result),
+        )
+
+    def forecast(
+        self, work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates
+    ) -> ShardForecast:
+        """One pass of the images whose features are missing; spectra; estimators by what they compute."""
+        return shard_forecast(work, network, cache, rates)
+
+
+def _reduction(configuration: Configuration) -> list[Any]:
+    pca = configuration.pca_mode
+    return [pca.mode] if pca.mode == "none" else [pca.mode, pca.rate, pca.basis]
+
+
+def _flow_device(device: str) -> str:
+    """Flows train where the features are made; elsewhere than on CUDA they are faster on the CPU."""
+    if not on_cuda(device):
+        return "cpu"
+    return "cuda" if device == "auto" else device
+
+
+TASK = Detection()

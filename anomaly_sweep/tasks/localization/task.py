@@ -1,0 +1,100 @@
+"""Localization: one vector a place, under a localizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anomaly_sweep.config import LOCALIZATION, LocalizationConfiguration, RuntimeConf
+from anomaly_sweep.datasets import Category, FileIndex, masks_digest
+from anomaly_sweep.datasets.folder import ORPHAN_MASKS
+from anomaly_sweep.errors import DatasetError
+from anomaly_sweep.features.backbone.cost import NetworkCost
+from anomaly_sweep.features.cache.store import FeatureCache
+from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, TrialResult
+from anomaly_sweep.tasks.forecast import Rates
+from anomaly_sweep.tasks.localization.forecast import shard_forecast
+from anomaly_sweep.tasks.localization.trial import LOCALIZATION_VERSION, LocalizationTrial, trials_of
+
+
+class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
+    """``task=localization``: the trials of the ridge paper."""
+
+    name = LOCALIZATION
+    paper = "ridge"
+
+    def check(self, configurations: Sequence[LocalizationConfiguration]) -> None:
+        """Build each distinct localizer once and throw it away."""
+        for c in {fingerprint(dict(c.localizer), c.backbone): c for c in configurations}.values():
+            self.levels(c)
+
+    def levels(self, configuration: LocalizationConfiguration) -> tuple[str, ...]:
+        """Those that its localizer reads."""
+        from anomaly_sweep.localization.create import levels_of  # torch
+
+        return levels_of(configuration.localizer, configuration.backbone)
+
+    def identity(self, configuration: LocalizationConfiguration) -> str:
+        """Of the localizer, and of how maps are made and measured."""
+        task = configuration.task
+        measured = (task.sigma, task.fpr_limit, task.connectivity, task.average, task.images)
+        arguments = {key: value for key, value in configuration.localizer.items() if key != "name"}
+        return fingerprint("localization", LOCALIZATION_VERSION, measured, arguments)
+
+    def trial(
+        self,
+        configuration: LocalizationConfiguration,
+        fingerprint: str,
+        levels: tuple[str, ...],
+        content: str,
+    ) -> LocalizationTrial:
+        """Localizer and task of a configuration; what it draws at random has seeds of its own."""
+        return LocalizationTrial(fingerprint, levels, dict(configuration.localizer), configuration.task)
+
+    def check_category(self, category: Category) -> None:
+        """Every anomalous test image has a mask."""
+        check_masks(category)
+
+    def annotations(self, category: Category, index: FileIndex) -> str:
+        """Of the masks."""
+        return masks_digest(category.test, index)
+
+    def needs_network(self, work: ShardWork, cache: FeatureCache) -> bool:
+        """Always: whether maps are kept, and are still there, is seen when they are read."""
+        return True
+
+    def fit_bytes(self, work: ShardWork, runtime: RuntimeConf) -> float:
+        """Of the largest of its localizers."""
+        from anomaly_sweep.tasks.localization.run import largest_fit  # torch
+
+        return largest_fit(work, runtime)
+
+    def run(
+        self, work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0
+    ) -> list[TrialResult]:
+        """One pass over the training maps and one over the test maps for all."""
+        from anomaly_sweep.tasks.localization.run import run_localizations  # torch
+
+        return run_localizations(
+            work.shard, trials_of(work), runtime, decoders=decoders, budget=budget, tick=tick
+        )
+
+    def forecast(
+        self, work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates
+    ) -> ShardForecast:
+        """All images through the network; localizers by what they compute at each place."""
+        return shard_forecast(work, network, rates)
+
+
+def check_masks(category: Category) -> None:
+    """Raise DatasetError unless every anomalous test image has a mask."""
+    without = [record.relative for record in category.test if record.label and record.mask is None]
+    if without:
+        orphans = [remark.message for remark in category.remarks if remark.kind == ORPHAN_MASKS]
+        raise DatasetError(
+            f"{category.name}: {len(without)} anomalous test images have no mask (first: {without[0]}); "
+            "task=localization needs them all" + (f". A {orphans[0]}" if orphans else "")
+        )
+
+
+TASK = Localization()
