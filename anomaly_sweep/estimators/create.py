@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators import direction
-from anomaly_sweep.estimators.base import Capability, Estimator, capability
+from anomaly_sweep.estimators.base import ALONE, Capability, Estimator, capability
 from anomaly_sweep.estimators.direction import KEY, scoring_method
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.instantiate import construct
@@ -78,15 +78,21 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of an estimator's config changes its results: its name does not, a preset's content does."""
     own = {key: value for key, value in config.items() if key != "name" and (key, value) != (KEY, None)}
-    settings = getattr(_example(config), "settings", None)
+    settings = getattr(build(config, seed=0), "settings", None)
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         own["settings"] = dataclasses.asdict(settings)
     return own
 
 
 def capability_of(config: Mapping[str, Any]) -> Capability:
-    """How an estimator can be computed together with others: its class's `capability`."""
-    return capability(type(_example(config)))
+    """How an estimator can be computed together with others: its class's `capability`.
+
+    One that cannot be made is alone with its failure.
+    """
+    try:
+        return capability(type(_example(config)))
+    except Exception:
+        return ALONE
 
 
 def _example(config: Mapping[str, Any]) -> Estimator:
