@@ -40,7 +40,7 @@ def test_levels_are_timms_stages() -> None:
     maps = read(Network(backbone, CPU), batch_of(64), ["level2", "level3", "level4", "level5"])
     for level, stage in zip(["level2", "level3", "level4", "level5"], stages[1:], strict=True):
         assert maps[level].shape == stage.shape
-        torch.testing.assert_close(maps[level], stage, rtol=0, atol=1e-5 * float(stage.abs().max()))
+        torch.testing.assert_close(maps[level], stage, rtol=0, atol=1e-4 * float(stage.abs().max()))
 
 
 def test_mobilenet_levels_are_timms_stages() -> None:
@@ -57,7 +57,7 @@ def test_mobilenet_levels_are_timms_stages() -> None:
     matched = 0
     for stage in stages:
         same = [m for m in maps.values() if m.shape == stage.shape]
-        matched += any((m - stage).abs().max() <= 1e-5 * stage.abs().max() for m in same)
+        matched += any((m - stage).abs().max() <= 1e-4 * stage.abs().max() for m in same)
     assert matched == len(stages)
 
 
