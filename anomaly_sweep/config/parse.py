@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -103,7 +103,7 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
             **{name: nodes[name] for name in ("dataset", "backbone", "task", "localizer")}
         )
     else:
-        configuration = Configuration(**{name: nodes[name] for name in Configuration.__dataclass_fields__})
+        configuration = Configuration(**{one.name: nodes[one.name] for one in fields(Configuration)})
         configuration.layer.of(configuration.backbone)
     crop = configuration.dataset.center_crop
     if crop is not None and crop > configuration.input_size:
