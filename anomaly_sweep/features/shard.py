@@ -1,29 +1,17 @@
-"""Shards: what one pass of a category's images through one network yields, from the cache or made."""
+"""Shards: what one pass of a category's images through one network depends on."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_sweep.config import AugmentationConf, BackboneConf
 from anomaly_sweep.datasets import Category, FileIndex, contents_digest, manifest_digest
-from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import describe, passes_of
-from anomaly_sweep.features.backbone.loaded import check_network, network_of
 from anomaly_sweep.features.backbone.weights import weights_identity
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.images import RESIZE
-from anomaly_sweep.features.matrices import Level, ShardFeatures
-
-if TYPE_CHECKING:
-    from anomaly_sweep.features.backbone.network import Network
-
-__all__ = ["Shard", "ShardFeatures", "cache_at", "check_network", "features_of"]
-
-log = logging.getLogger(__name__)
 
 #: Raised when extraction, or the reading of images or masks, changes so that numbers do.
 EXTRACTOR_VERSION = 2
@@ -122,86 +110,3 @@ class Shard:
             for level in levels
             if not all(cache.has(self.about(split, level)) for split in ("train", "test"))
         ]
-
-
-def features_of(
-    shard: Shard,
-    levels: Sequence[str],
-    cache: FeatureCache,
-    *,
-    device: str = "auto",
-    batch_size: int = 16,
-    decoders: int = 1,
-    on_image: Callable[[int], None] = lambda _count: None,
-) -> ShardFeatures:
-    """Features of a shard at some levels, from the cache where they are there.
-
-    Raises
-    ------
-    AnomalySweepError
-        If an image cannot be read or no network can be made.
-    """
-    unusable: dict[str, str] = {}
-    splits: dict[str, dict[str, Level]] = {}
-    for split in ("train", "test"):
-        found = _cached(shard, split, levels, cache)
-        if len(found) < len(levels):
-            with cache.lock(shard.about(split)):
-                found |= _cached(shard, split, [lv for lv in levels if lv not in found], cache)
-                lacking = [level for level in levels if level not in found and level not in unusable]
-                if lacking:
-                    network = network_of(shard.backbone, device, shard.weights)
-                    unusable |= network.unusable(lacking, shard.side)
-                    made = _extract(
-                        network, shard, split, [lv for lv in lacking if lv not in unusable],
-                        batch_size=batch_size, decoders=decoders, on_image=on_image,
-                    )  # fmt: skip
-                    for level, pools in made.items():
-                        cache.put(shard.about(split, level), pools)
-                    found |= made
-        splits[split] = found
-    return ShardFeatures(splits["train"], splits["test"], unusable)
-
-
-def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Level]:
-    found = {}
-    for level in levels:
-        arrays, damage = cache.get(shard.about(split, level))
-        if damage:
-            log.warning("cache entry rebuilt: %s", damage)
-        if arrays is not None:
-            found[level] = arrays
-    return found
-
-
-def _extract(
-    network: Network, shard: Shard, split: str, levels: Sequence[str], **how: Any
-) -> dict[str, Level]:
-    from anomaly_sweep.features.extract import extract
-
-    if not levels:
-        return {}
-    records = shard.category.train if split == "train" else shard.category.test
-    if not records:
-        raise DatasetError(
-            f"{shard.category.name}: there are no {split} images; add some or leave the category out"
-        )
-    made = extract(
-        network, records, levels, input_size=shard.input_size, center_crop=shard.center_crop,
-        category=shard.category.name,
-        augmentation=shard.augmentation if split == "train" else None, **how,
-    )  # fmt: skip
-    expected = shard.n_train if split == "train" else len(records)
-    for level, pools in made.items():
-        for name, rows in pools.items():
-            if len(rows) != expected:
-                raise AnomalySweepError(
-                    f"{shard.category.name}: {level} gave {len(rows)} rows of {name} features for {expected} "
-                    f"{split} images; its node ({shard.backbone.levels[level]}) must give one map an image"
-                )
-    return made
-
-
-def cache_at(folder: str) -> FeatureCache:
-    """The feature cache in a cache folder."""
-    return FeatureCache(Path(folder))

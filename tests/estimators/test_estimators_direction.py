@@ -24,7 +24,7 @@ from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators.create import Detector, build, check, identity
 from anomaly_sweep.estimators.direction import innermost, is_pyod
-from anomaly_sweep.features.matrices import ShardFeatures
+from anomaly_sweep.features.pooled import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.detection.run import run_trials

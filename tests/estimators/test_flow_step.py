@@ -9,9 +9,8 @@ from flow_parts import fixed
 
 from anomaly_sweep.estimators.flow import FlowSettings, flow_settings, plan_stacks, train_stack
 from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, initial_member, loss
-from anomaly_sweep.estimators.flow.descent import Descent
+from anomaly_sweep.estimators.flow.descent import Descent, Step, step_numbers
 from anomaly_sweep.estimators.flow.stacks import stack_bytes
-from anomaly_sweep.estimators.flow.step import Step, step_numbers
 
 torch.set_num_threads(1)  # the products are tiny: threads would only wait for each other
 CPU = torch.device("cpu")

@@ -23,8 +23,9 @@ from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.extract import extract
 from anomaly_sweep.features.maps import forward
+from anomaly_sweep.features.pooled import features_of
 from anomaly_sweep.features.pooling import pool
-from anomaly_sweep.features.shard import Shard, features_of
+from anomaly_sweep.features.shard import Shard
 
 SIDE = 64
 

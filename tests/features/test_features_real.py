@@ -19,7 +19,8 @@ from anomaly_sweep.features.backbone import network as network_room
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.images import _decode_fast, load_square
-from anomaly_sweep.features.shard import Shard, features_of
+from anomaly_sweep.features.pooled import features_of
+from anomaly_sweep.features.shard import Shard
 
 REAL = os.environ.get("ANOMALY_SWEEP_REAL")
 pytestmark = [

@@ -20,13 +20,13 @@ from safetensors.torch import save_file
 from anomaly_sweep.config import AugmentationConf, BackboneConf
 from anomaly_sweep.datasets import Category, FileIndex
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError, WeightsError
-from anomaly_sweep.features import shard as shards
 from anomaly_sweep.features.backbone import loaded as networks
 from anomaly_sweep.features.backbone.create import create
-from anomaly_sweep.features.backbone.loaded import network_of
+from anomaly_sweep.features.backbone.loaded import check_network, network_of
 from anomaly_sweep.features.backbone.weights import weights_identity
-from anomaly_sweep.features.cache.store import FeatureCache, key_of
-from anomaly_sweep.features.shard import Shard, ShardFeatures, cache_at, check_network, features_of
+from anomaly_sweep.features.cache.store import FeatureCache, cache_at, key_of
+from anomaly_sweep.features.pooled import ShardFeatures, features_of
+from anomaly_sweep.features.shard import Shard
 
 LEVELS = ["level2", "level3"]
 NOISE = AugmentationConf(name="noise", kind="noise", passes=2, keep_original=True)
@@ -262,7 +262,7 @@ from pathlib import Path
 from test_features_shards import shard_of
 from anomaly_sweep.datasets import Category, ImageRecord
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.shard import features_of
+from anomaly_sweep.features.pooled import features_of
 import anomaly_sweep.features.extract  # imported before the start
 
 root = Path(sys.argv[1])
@@ -407,8 +407,7 @@ def test_bad_features_name_their_level(split: str, name: str, rows: int, value: 
 def test_shards_import_without_torch() -> None:
     """Planning a sweep asks for keys only."""
     code = (
-        "import sys, anomaly_sweep.features.shard; print([m for m in ('torch', 'timm') if m in sys.modules])"
+        "import sys, anomaly_sweep.features.pooled; print([m for m in ('torch', 'timm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert shards.__all__ == ["Shard", "ShardFeatures", "cache_at", "check_network", "features_of"]

@@ -16,14 +16,14 @@ from sklearn.neighbors import NearestNeighbors
 from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
 from torch.profiler import ProfilerActivity, profile
 
+from anomaly_sweep import memory as patch_memory
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, EstimatorError
 from anomaly_sweep.localization.create import build
-from anomaly_sweep.localization.patchcore import memory as patch_memory
-from anomaly_sweep.localization.patchcore import search as patch_search
+from anomaly_sweep.localization.patchcore import bank as patch_search
+from anomaly_sweep.localization.patchcore.bank import Selection
 from anomaly_sweep.localization.patchcore.localizer import PatchCore
-from anomaly_sweep.localization.patchcore.memory import available_bytes
 from anomaly_sweep.localization.patchcore.patches import Patches, windows
-from anomaly_sweep.localization.patchcore.selection import Selection
+from anomaly_sweep.memory import available_bytes
 
 Maps = dict[str, torch.Tensor]
 Shapes = dict[str, tuple[int, int, int]]

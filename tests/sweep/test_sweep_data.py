@@ -18,7 +18,9 @@ from anomaly_sweep.config import DatasetConf, GenerateConf, LayerConf
 from anomaly_sweep.datasets import Category
 from anomaly_sweep.datasets import file_index as manifest
 from anomaly_sweep.errors import DatasetError
-from anomaly_sweep.features.shard import Shard, cache_at, features_of
+from anomaly_sweep.features.cache.store import cache_at
+from anomaly_sweep.features.pooled import features_of
+from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.sweep.plan.planner import DEFAULT_ROOT, open_dataset
 from anomaly_sweep.sweep.run.configurations import _prepare
 from anomaly_sweep.tasks.localization.run import masks_of

@@ -17,7 +17,7 @@ from anomaly_sweep.config import AugmentationConf, BackboneConf, Configuration, 
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.estimators.flow.settings import FAST
 from anomaly_sweep.features.backbone.cost import network_cost
-from anomaly_sweep.features.shard import cache_at
+from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.sweep.plan.describe import describe_work, forecast_of
 from anomaly_sweep.sweep.plan.forecast import Forecast, elapsed, key_of
 from anomaly_sweep.sweep.plan.planner import make_plan

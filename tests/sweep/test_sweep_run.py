@@ -19,7 +19,9 @@ from sweep_cases import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
 from anomaly_sweep.config import LayerConf, RuntimeConf, TrackingConf
 from anomaly_sweep.datasets import FileIndex, read_category
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, DatasetError, TrackingError
-from anomaly_sweep.features.shard import Shard, cache_at, features_of
+from anomaly_sweep.features.cache.store import cache_at
+from anomaly_sweep.features.pooled import features_of
+from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.plan.planner import DATA_DIGITS
 from anomaly_sweep.sweep.record.recording import Outcome, Parent

@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.estimators.flow import CouplingFlow
-from anomaly_sweep.features.matrices import ShardFeatures
+from anomaly_sweep.features.pooled import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.detection.run import run_trials

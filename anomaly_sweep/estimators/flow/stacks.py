@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from anomaly_sweep.estimators.flow.coupling import FlowShape
+from anomaly_sweep.estimators.flow.descent import step_numbers
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings
-from anomaly_sweep.estimators.flow.step import step_numbers
 
 #: Largest ratio of sample counts within a stack: it bounds the work spent on padding.
 PADDING = 1.25

@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.flow.batches import batches, row_weights
 from anomaly_sweep.estimators.flow.choice import Refit, choose, is_decided, kept
 from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, forward, initial_member, loss
-from anomaly_sweep.estimators.flow.data import Floats, Whitener, as_matrix, pad
+from anomaly_sweep.estimators.flow.data import Floats, Whitener, as_matrix, batches, pad, row_weights
 from anomaly_sweep.estimators.flow.descent import Descent
 from anomaly_sweep.estimators.flow.fitted import FittedFlow
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings

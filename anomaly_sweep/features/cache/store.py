@@ -221,3 +221,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise CacheError(f"{path}: cannot be removed ({error.strerror}); make its folder writable") from error
+
+
+def cache_at(folder: str) -> FeatureCache:
+    """The feature cache in a cache folder."""
+    return FeatureCache(Path(folder))

@@ -17,11 +17,10 @@ from torch import Tensor
 from anomaly_sweep.config import in_range, one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
+from anomaly_sweep.localization.patchcore.bank import Bank, Selection, TrainingPatches, centered, fit_bytes
 from anomaly_sweep.localization.patchcore.coreset import AVERAGED, FARTHEST, STARTS
-from anomaly_sweep.localization.patchcore.memory import refuse_too_much
 from anomaly_sweep.localization.patchcore.patches import OFFICIAL, PAPER, VARIANTS, Patches
-from anomaly_sweep.localization.patchcore.search import Bank
-from anomaly_sweep.localization.patchcore.selection import Selection, TrainingPatches, centered, fit_bytes
+from anomaly_sweep.memory import refuse_too_much
 from anomaly_sweep.metrics.ties import ScoreScale
 
 AUTO = "auto"

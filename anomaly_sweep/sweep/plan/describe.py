@@ -10,8 +10,7 @@ from anomaly_sweep import terminal
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.features.backbone.cost import network_cost
 from anomaly_sweep.features.backbone.device import on_cuda
-from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.shard import cache_at
+from anomaly_sweep.features.cache.store import FeatureCache, cache_at
 from anomaly_sweep.sweep.plan.forecast import Forecast, key_of, make_forecast, network_key
 from anomaly_sweep.sweep.plan.planner import Plan
 from anomaly_sweep.sweep.run.executor import PROCESS_BYTES, processes

@@ -11,8 +11,8 @@ from pathlib import Path
 from anomaly_sweep import terminal
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
 from anomaly_sweep.errors import AnomalySweepError
-from anomaly_sweep.features.backbone.loaded import fetch_weights
-from anomaly_sweep.features.shard import cache_at, check_network
+from anomaly_sweep.features.backbone.loaded import check_network, fetch_weights
+from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.logs import FILE_ONLY, log_failures
 from anomaly_sweep.sweep.folders import cache_folder, file_index

@@ -18,7 +18,7 @@ from typing import Any
 
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.features.backbone.device import on_gpu
-from anomaly_sweep.features.shard import cache_at
+from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.sweep.run.progress import Progress, Reporter, Step
 from anomaly_sweep.tasks.base import ShardWork, TrialResult
 

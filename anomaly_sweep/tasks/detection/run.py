@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.estimators.base import SPECTRUM, STACK
-from anomaly_sweep.features.matrices import ShardFeatures
+from anomaly_sweep.features.pooled import ShardFeatures
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.detection.one_by_one import run_each, run_flows
 from anomaly_sweep.tasks.detection.reductions import Reductions

@@ -9,8 +9,8 @@ from anomaly_sweep.config import DETECTION, Configuration, RuntimeConf
 from anomaly_sweep.estimators.create import check_each, identity
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.backbone.device import on_cuda
-from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.shard import cache_at, features_of
+from anomaly_sweep.features.cache.store import FeatureCache, cache_at
+from anomaly_sweep.features.pooled import features_of
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, TrialResult, reason_of
 from anomaly_sweep.tasks.detection.forecast import shard_forecast

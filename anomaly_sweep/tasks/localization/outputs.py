@@ -62,7 +62,7 @@ def write_outputs(
         for name in names:
             temporary = folder / f".{os.getpid()}-{name}"
             if name == CASES:
-                from anomaly_sweep.localization.cases import draw_cases  # imports matplotlib
+                from anomaly_sweep.tasks.localization.cases import draw_cases  # imports matplotlib
 
                 draw_cases(temporary, shard, maps, masks, title=_title(trial, shard))
             else:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.datasets.masks import check_shape, read_mask, to_square
 from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.features.maps import MapBatch, MapStream, synchronise
-from anomaly_sweep.features.shard import Shard, cache_at
+from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.localization.base import Localizer, Shapes
 from anomaly_sweep.localization.create import build
 from anomaly_sweep.localization.render import render

@@ -1,0 +1,144 @@
+"""Pooled features of a shard, from the cache or made, as matrices of rows and columns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
+from anomaly_sweep.features.backbone.loaded import network_of
+from anomaly_sweep.features.cache.store import FeatureCache
+from anomaly_sweep.features.shard import Shard
+
+if TYPE_CHECKING:
+    from anomaly_sweep.features.backbone.network import Network
+
+log = logging.getLogger(__name__)
+
+#: Pool -> features (n, c) of one level.
+Level = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ShardFeatures:
+    """Features of a shard: ``train[level][pool]`` and ``test[level][pool]``, float32 (n, c).
+
+    ``unusable`` says why a level that was asked for is not among them.
+    """
+
+    train: dict[str, Level]
+    test: dict[str, Level]
+    unusable: dict[str, str]
+
+    def matrices(
+        self, levels: Sequence[str], pools: Sequence[str]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Train and test features, level by level and pool by pool joined by concatenation, float64.
+
+        Raises
+        ------
+        AnomalySweepError
+            If a level is unusable, or its features are not all finite.
+        """
+        for level in levels:
+            if level in self.unusable:
+                raise AnomalySweepError(self.unusable[level])
+        joined = []
+        for split, name in ((self.train, "training"), (self.test, "test")):
+            for level in levels:
+                _check_finite(level, [split[level][p] for p in pools], name)
+            parts = [split[level][p] for level in levels for p in pools]
+            joined.append(np.concatenate(parts, axis=1, dtype=np.float64))
+        return joined[0], joined[1]
+
+
+def _check_finite(level: str, parts: Sequence[NDArray[np.float32]], split: str) -> None:
+    bad = np.flatnonzero(~np.logical_and.reduce([np.isfinite(part).all(axis=1) for part in parts]))
+    if len(bad):
+        raise AnomalySweepError(
+            f"the features of {len(bad)} of {len(parts[0])} {split} images at {level} hold NaN or infinity "
+            f"(first: row {bad[0]}); check the weights and the normalisation"
+        )
+
+
+def features_of(
+    shard: Shard,
+    levels: Sequence[str],
+    cache: FeatureCache,
+    *,
+    device: str = "auto",
+    batch_size: int = 16,
+    decoders: int = 1,
+    on_image: Callable[[int], None] = lambda _count: None,
+) -> ShardFeatures:
+    """Features of a shard at some levels, from the cache where they are there.
+
+    Raises
+    ------
+    AnomalySweepError
+        If an image cannot be read or no network can be made.
+    """
+    unusable: dict[str, str] = {}
+    splits: dict[str, dict[str, Level]] = {}
+    for split in ("train", "test"):
+        found = _cached(shard, split, levels, cache)
+        if len(found) < len(levels):
+            with cache.lock(shard.about(split)):
+                found |= _cached(shard, split, [lv for lv in levels if lv not in found], cache)
+                lacking = [level for level in levels if level not in found and level not in unusable]
+                if lacking:
+                    network = network_of(shard.backbone, device, shard.weights)
+                    unusable |= network.unusable(lacking, shard.side)
+                    made = _extract(
+                        network, shard, split, [lv for lv in lacking if lv not in unusable],
+                        batch_size=batch_size, decoders=decoders, on_image=on_image,
+                    )  # fmt: skip
+                    for level, pools in made.items():
+                        cache.put(shard.about(split, level), pools)
+                    found |= made
+        splits[split] = found
+    return ShardFeatures(splits["train"], splits["test"], unusable)
+
+
+def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Level]:
+    found = {}
+    for level in levels:
+        arrays, damage = cache.get(shard.about(split, level))
+        if damage:
+            log.warning("cache entry rebuilt: %s", damage)
+        if arrays is not None:
+            found[level] = arrays
+    return found
+
+
+def _extract(
+    network: Network, shard: Shard, split: str, levels: Sequence[str], **how: Any
+) -> dict[str, Level]:
+    from anomaly_sweep.features.extract import extract
+
+    if not levels:
+        return {}
+    records = shard.category.train if split == "train" else shard.category.test
+    if not records:
+        raise DatasetError(
+            f"{shard.category.name}: there are no {split} images; add some or leave the category out"
+        )
+    made = extract(
+        network, records, levels, input_size=shard.input_size, center_crop=shard.center_crop,
+        category=shard.category.name,
+        augmentation=shard.augmentation if split == "train" else None, **how,
+    )  # fmt: skip
+    expected = shard.n_train if split == "train" else len(records)
+    for level, pools in made.items():
+        for name, rows in pools.items():
+            if len(rows) != expected:
+                raise AnomalySweepError(
+                    f"{shard.category.name}: {level} gave {len(rows)} rows of {name} features for {expected} "
+                    f"{split} images; its node ({shard.backbone.levels[level]}) must give one map an image"
+                )
+    return made
