@@ -1,0 +1,1 @@
+"""Tests; those of a package's folder are in the folder of the same name."""
