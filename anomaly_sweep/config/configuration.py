@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from anomaly_sweep.config.groups import (
     DETECTION,
@@ -22,23 +23,25 @@ from anomaly_sweep.config.labels import label_of
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """One choice of (backbone, layer, pooling, augmentation, pca_mode, estimator) on a data set."""
+class AnyConfiguration(ABC):
+    """What the configurations of every task have: a data set, a backbone, an augmentation, and labels."""
 
-    task_name: ClassVar[str] = DETECTION
+    #: As in ``task=...``.
+    task_name: ClassVar[str]
 
     dataset: DatasetConf
     backbone: BackboneConf
-    layer: LayerConf
-    pooling: PoolingConf
-    augmentation: AugmentationConf
-    pca_mode: PcaModeConf
-    estimator: Mapping[str, Any]
+
+    if TYPE_CHECKING:  # a field of each, where its other fields have their order
+
+        @property
+        def augmentation(self) -> AugmentationConf:
+            """Of the training images."""
 
     @property
     def task_label(self) -> str:
-        """``detection``."""
-        return DETECTION
+        """The task as it is recorded: its name, with the settings that differ from the shipped ones."""
+        return self.task_name
 
     @property
     def dataset_label(self) -> str:
@@ -49,6 +52,24 @@ class Configuration:
     def input_size(self) -> int:
         """Side of the square that images are resized to, in pixels."""
         return self.dataset.input_size or self.backbone.input_size
+
+    @property
+    @abstractmethod
+    def labels(self) -> dict[str, str]:
+        """Config group -> the choice as it is recorded."""
+
+
+@dataclass(frozen=True)
+class Configuration(AnyConfiguration):
+    """One choice of (backbone, layer, pooling, augmentation, pca_mode, estimator) on a data set."""
+
+    task_name: ClassVar[str] = DETECTION
+
+    layer: LayerConf
+    pooling: PoolingConf
+    augmentation: AugmentationConf
+    pca_mode: PcaModeConf
+    estimator: Mapping[str, Any]
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -70,13 +91,11 @@ _NONE = AugmentationConf(name="none")
 
 
 @dataclass(frozen=True)
-class LocalizationConfiguration:
+class LocalizationConfiguration(AnyConfiguration):
     """One choice of (backbone, localizer) on a data set, with how maps are made and measured."""
 
     task_name: ClassVar[str] = LOCALIZATION
 
-    dataset: DatasetConf
-    backbone: BackboneConf
     task: TaskConf
     localizer: Mapping[str, Any]
     augmentation: AugmentationConf = field(default_factory=lambda: _NONE)
@@ -86,16 +105,6 @@ class LocalizationConfiguration:
         """``localization``, with the settings that differ from the shipped ones and change a number."""
         return label_of("task", self.task, apart=("figure", "save_maps", "cache_maps"))
 
-    @property
-    def dataset_label(self) -> str:
-        """See :func:`dataset_label`."""
-        return dataset_label(self.dataset)
-
-    @property
-    def input_size(self) -> int:
-        """Side of the square that images are resized to, in pixels."""
-        return self.dataset.input_size or self.backbone.input_size
-
     @cached_property
     def labels(self) -> dict[str, str]:
         """The two choices as they are recorded, as :attr:`Configuration.labels`."""
@@ -103,9 +112,6 @@ class LocalizationConfiguration:
             "backbone": backbone_label(self.backbone),
             "localizer": label_of("localizer", self.localizer),
         }
-
-
-AnyConfiguration: TypeAlias = Configuration | LocalizationConfiguration
 
 
 def dataset_label(dataset: DatasetConf) -> str:

@@ -187,6 +187,8 @@ class PcaModeConf:
 class TaskConf:
     """What a trial answers: is an image anomalous (``detection``), or where is it (``localization``).
 
+    ``name`` is that of a package of ``anomaly_sweep.tasks``.
+
     The other keys concern localization only: how a localizer's grid becomes an anomaly map, which variant of
     the pixel metrics is recorded, and what is kept beside the numbers.
     """
@@ -210,7 +212,6 @@ class TaskConf:
     cache_maps: bool = False
 
     def __post_init__(self) -> None:
-        one_of("task.name", self.name, (DETECTION, LOCALIZATION))
         in_range("task.sigma", self.sigma, 0, 100)
         in_range("task.fpr_limit", self.fpr_limit, 0, 1, open_low=True)
         one_of("task.connectivity", self.connectivity, (4, 8))

@@ -1,17 +1,14 @@
-"""From a composed config to checked objects."""
+"""From a composed config's nodes to checked objects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from anomaly_sweep.config.configuration import AnyConfiguration, Configuration, LocalizationConfiguration
 from anomaly_sweep.config.groups import (
-    LOCALIZATION,
     AugmentationConf,
     BackboneConf,
     DatasetConf,
@@ -83,41 +80,6 @@ def parse_node(name: str, node: Any) -> Any:
         key = error.full_key or name
         where = key if key == name or key.startswith(f"{name}.") else f"{name}.{key}"
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
-
-
-def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
-    """Put parsed nodes together and check what concerns several of them.
-
-    Raises
-    ------
-    ConfigError
-        If nodes do not fit each other.
-    """
-    if nodes["task"].name == LOCALIZATION:
-        if nodes["augmentation"].kind != "none":
-            raise ConfigError(
-                f"augmentation={nodes['augmentation'].name} has no meaning with task=localization, whose "
-                "training images are taken as they are; leave augmentation out"
-            )
-        configuration: AnyConfiguration = LocalizationConfiguration(
-            **{name: nodes[name] for name in ("dataset", "backbone", "task", "localizer")}
-        )
-    else:
-        configuration = Configuration(**{one.name: nodes[one.name] for one in fields(Configuration)})
-        configuration.layer.of(configuration.backbone)
-    crop = configuration.dataset.center_crop
-    if crop is not None and crop > configuration.input_size:
-        raise ConfigError(
-            f"dataset.center_crop={crop} is larger than the image, which is resized to "
-            f"{configuration.input_size} pixels (dataset.input_size)"
-        )
-    return configuration
-
-
-def parse(cfg: DictConfig) -> tuple[AnyConfiguration, TrackingConf, RuntimeConf]:
-    """A composed config as checked objects."""
-    nodes = {name: parse_node(name, cfg[name]) for name in NODES}
-    return configuration_of(nodes), nodes["tracking"], nodes["runtime"]
 
 
 def register() -> None:

@@ -20,8 +20,9 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anomaly_sweep.config import NODES, AnyConfiguration, configuration_of, parse_node
+from anomaly_sweep.config import NODES, AnyConfiguration, parse_node
 from anomaly_sweep.launch import hydra_state
+from anomaly_sweep.tasks import configuration_of
 
 log = logging.getLogger(__name__)
 

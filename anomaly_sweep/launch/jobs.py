@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 
 from anomaly_sweep import logs, terminal
 from anomaly_sweep.config import (
-    DETECTION,
     AnyConfiguration,
     RuntimeConf,
     TrackingConf,
@@ -30,7 +29,6 @@ from anomaly_sweep.config import (
     anchored_runtime,
     anchored_tracking,
     in_range,
-    parse,
 )
 from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.fingerprint import fingerprint
@@ -40,6 +38,7 @@ from anomaly_sweep.launch.compose import Composer, configurations_of
 from anomaly_sweep.launch.experiments import expand_all
 from anomaly_sweep.launch.hydra_state import answering
 from anomaly_sweep.launch.summary import Candidate, summary
+from anomaly_sweep.tasks import parse, task_named
 
 if TYPE_CHECKING:
     from anomaly_sweep.sweep.record.recording import Outcome, Parent
@@ -205,7 +204,7 @@ def _possible(
         return jobs, nodes
     impossible: dict[int, str] = {}
     for index, job in enumerate(nodes):
-        if job["task"].name == DETECTION:
+        if "layer" in task_named(job["task"].name).groups:
             try:
                 job["layer"].of(job["backbone"])
             except ConfigError as error:

@@ -85,8 +85,10 @@ def summary(
         lines += ["", "the best one again:", f"  {command(_sorted(candidates, objective)[0])}"]
     store = _store(tracking)
     paper = task_of(candidates[0].configuration).paper if candidates else "ono_mori"
-    tables = f"multirun-analysis tables --paper {paper} --sweep {shlex.quote(sweep)} --out results{store}"
-    lines += ["the runs, in MLflow's UI:", f"  multirun-analysis ui{store}", "the tables:", f"  {tables}"]
+    lines += ["the runs, in MLflow's UI:", f"  multirun-analysis ui{store}"]
+    if paper is not None:
+        options = f"--paper {paper} --sweep {shlex.quote(sweep)} --out results{store}"
+        lines += ["the tables:", f"  multirun-analysis tables {options}"]
     if log_file is not None:
         lines += ["the log:", f"  {_near(log_file)}"]
     return "\n".join(lines)

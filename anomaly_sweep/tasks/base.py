@@ -154,10 +154,22 @@ class Task(ABC, Generic[C, T]):
 
     #: As in ``task=...``.
     name: ClassVar[str]
-    #: The paper whose tables its trials fill (``multirun-analysis tables --paper``).
-    paper: ClassVar[str]
+    #: The paper whose tables its trials fill (``multirun-analysis tables --paper``), if any.
+    paper: ClassVar[str | None] = None
+    #: Config groups that its configurations are labelled by: columns of the long table.
+    groups: ClassVar[tuple[str, ...]]
     #: Those of ``config.OBJECTIVES`` that its trials have no number for.
     lacks: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def configuration(self, nodes: Mapping[str, Any]) -> C:
+        """The configuration of parsed nodes (see ``config.parse_node``).
+
+        Raises
+        ------
+        ConfigError
+            If nodes do not fit each other.
+        """
 
     @abstractmethod
     def check(self, configurations: Sequence[C]) -> None:

@@ -21,13 +21,14 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from anomaly_sweep.config import configuration_of, parse, register
+from anomaly_sweep.config import register
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.datasets.synthetic import generate
 from anomaly_sweep.launch import grids
 from anomaly_sweep.launch.compose import Composer, configurations_of
 from anomaly_sweep.sweep.plan.planner import make_plan
+from anomaly_sweep.tasks import configuration_of, parse
 
 GOAL_SECONDS = 3.0
 #: The goal was set on a machine on which Hydra takes this long a job; another's speed is put in proportion.

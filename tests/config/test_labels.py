@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_sweep.config import Configuration, PcaModeConf, parse
+from anomaly_sweep.config import Configuration, PcaModeConf
 from anomaly_sweep.config.labels import label_of
+from anomaly_sweep.tasks import parse
 from tests.support.multirun import Multirun
 
 

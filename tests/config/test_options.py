@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from anomaly_sweep.config import Configuration, parse
+from anomaly_sweep.config import Configuration
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.launch.compose import configurations_of
 from anomaly_sweep.sweep.plan.checks import check_settings
+from anomaly_sweep.tasks import parse
 from tests.support.multirun import Multirun
 
 GROUPS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hydra.errors import ConfigCompositionException
 
-from anomaly_sweep.config import configuration_of, parse
 from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.tasks import configuration_of, parse
 from tests.support.multirun import Multirun
 
 

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from anomaly_sweep.cli import sweep
 from anomaly_sweep.cli.overrides import check_overrides
-from anomaly_sweep.config import RuntimeConf, TrackingConf, anchored_configuration, parse
+from anomaly_sweep.config import RuntimeConf, TrackingConf, anchored_configuration
 from anomaly_sweep.config.anchor import anchored_runtime, anchored_tracking
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import ConfigError
@@ -21,6 +21,7 @@ from anomaly_sweep.launch.callbacks import call_for_each
 from anomaly_sweep.launch.hydra_state import answering
 from anomaly_sweep.launch.session import sweep_identity
 from anomaly_sweep.sweep.search.record import _named
+from anomaly_sweep.tasks import parse
 from tests.support.multirun import Multirun
 
 

@@ -12,9 +12,9 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from anomaly_sweep.config import configuration_of
 from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.launch import session
+from anomaly_sweep.tasks import configuration_of
 from anomaly_sweep.tracking.writer import Recorder
 from tests.support.multirun import Multirun
 

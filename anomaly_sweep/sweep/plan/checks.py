@@ -14,7 +14,7 @@ from anomaly_sweep.config import (
     RuntimeConf,
 )
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.tasks import task_named, task_of
+from anomaly_sweep.tasks import task_named, task_names, task_of
 
 #: Settings that change no number, or that rows tell apart.
 _NOT_RESULTS = (
@@ -85,4 +85,5 @@ def check_objectives(configurations: Iterable[AnyConfiguration], runtime: Runtim
     for task in {task_of(configuration) for configuration in configurations}:
         for name in runtime.objectives:
             if name in task.lacks:
-                raise ConfigError(f"runtime.objectives={name} needs task=localization")
+                having = [other for other in task_names() if name not in task_named(other).lacks]
+                raise ConfigError(f"runtime.objectives={name} needs task={' or '.join(having)}")

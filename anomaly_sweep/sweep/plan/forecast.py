@@ -53,7 +53,7 @@ class Forecast:
         for shard in self.shards.values():
             seconds[IMAGES] += shard.images * shard.image_seconds
             for kind, one in shard.trials.values():
-                seconds[kind] += one
+                seconds[kind] = seconds.get(kind, 0.0) + one
         return {kind: value for kind, value in seconds.items() if value}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from anomaly_sweep.config import DETECTION, Configuration, RuntimeConf
@@ -16,6 +17,7 @@ from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, Trial
 from anomaly_sweep.tasks.detection.forecast import shard_forecast
 from anomaly_sweep.tasks.detection.trial import TRIAL_VERSION, DetectionTrial, trials_of
 from anomaly_sweep.tasks.forecast import Rates
+from anomaly_sweep.tracking.names import GROUPS
 
 
 class Detection(Task[Configuration, DetectionTrial]):
@@ -23,7 +25,14 @@ class Detection(Task[Configuration, DetectionTrial]):
 
     name = DETECTION
     paper = "ono_mori"
+    groups = GROUPS
     lacks = ("pixel_auroc", "aupro", "aupro_mvtec")
+
+    def configuration(self, nodes: Mapping[str, Any]) -> Configuration:
+        """Of all nodes but the localizer."""
+        configuration = Configuration(**{one.name: nodes[one.name] for one in fields(Configuration)})
+        configuration.layer.of(configuration.backbone)
+        return configuration
 
     def check(self, configurations: Sequence[Configuration]) -> None:
         """Build each distinct estimator once and throw it away."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from anomaly_sweep.config import LOCALIZATION, LocalizationConfiguration, RuntimeConf
 from anomaly_sweep.datasets import Category, FileIndex, masks_digest
 from anomaly_sweep.datasets.folder import ORPHAN_MASKS
-from anomaly_sweep.errors import DatasetError
+from anomaly_sweep.errors import ConfigError, DatasetError
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.fingerprint import fingerprint
@@ -15,6 +16,7 @@ from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, Trial
 from anomaly_sweep.tasks.forecast import Rates
 from anomaly_sweep.tasks.localization.forecast import shard_forecast
 from anomaly_sweep.tasks.localization.trial import LOCALIZATION_VERSION, LocalizationTrial, trials_of
+from anomaly_sweep.tracking.names import LOCALIZATION_GROUPS
 
 
 class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
@@ -22,6 +24,18 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
 
     name = LOCALIZATION
     paper = "ridge"
+    groups = LOCALIZATION_GROUPS
+
+    def configuration(self, nodes: Mapping[str, Any]) -> LocalizationConfiguration:
+        """Of backbone, task and localizer."""
+        if nodes["augmentation"].kind != "none":
+            raise ConfigError(
+                f"augmentation={nodes['augmentation'].name} has no meaning with task=localization, whose "
+                "training images are taken as they are; leave augmentation out"
+            )
+        return LocalizationConfiguration(
+            **{name: nodes[name] for name in ("dataset", "backbone", "task", "localizer")}
+        )
 
     def check(self, configurations: Sequence[LocalizationConfiguration]) -> None:
         """Build each distinct localizer once and throw it away."""
