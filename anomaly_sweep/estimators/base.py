@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.metrics.ties import ScoreScale
 
 
@@ -46,3 +47,18 @@ def capability(cls: type[Any]) -> Capability:
         return ALONE
     found: Capability = vars(owner)["computed"]
     return found
+
+
+def check_samples(name: str, X: NDArray[np.float64], n_features: int | None = None) -> None:
+    """Raise EstimatorError unless features are a finite matrix (n, d), with d = ``n_features`` if given."""
+    if X.ndim != 2 or (n_features is not None and X.shape[1] != n_features):
+        wanted = "(n, d)" if n_features is None else f"(n, {n_features})"
+        raise EstimatorError(f"{name}: expected features of shape {wanted}, got {X.shape}")
+    if not np.isfinite(X).all():
+        raise EstimatorError(f"{name}: the features hold NaN or infinity")
+
+
+def check_is_fitted(name: str, estimator: Any) -> None:
+    """Raise EstimatorError unless an estimator has ``n_features_in_``, which ``fit`` sets."""
+    if not hasattr(estimator, "n_features_in_"):
+        raise EstimatorError(f"{name}: call fit before score_samples")

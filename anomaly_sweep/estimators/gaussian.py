@@ -11,7 +11,7 @@ from scipy import linalg
 
 from anomaly_sweep.config import one_of
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.base import SPECTRUM, Capability
+from anomaly_sweep.estimators.base import SPECTRUM, Capability, check_is_fitted, check_samples
 from anomaly_sweep.estimators.spectrum import near_origin
 from anomaly_sweep.metrics.ties import ScoreScale
 
@@ -51,10 +51,11 @@ class MultivariateGaussian:
         ------
         EstimatorError
             If the covariance is singular to working precision (``empirical`` with n <= d, or features
-            without variance; two images in more than one dimension).
+            without variance; two images in more than one dimension), or the features are not finite.
         """
         from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf
 
+        check_samples("MVG", X)
         n, d = X.shape
         if self.shrinkage == "empirical" and n <= d:  # however large rounding makes the last pivot
             raise singular(self.shrinkage, n, d)
@@ -75,10 +76,19 @@ class MultivariateGaussian:
             raise singular(self.shrinkage, n, d) from error
         if is_singular(np.diag(self._cholesky) ** 2):
             raise singular(self.shrinkage, n, d)
+        self.n_features_in_ = d
         return self
 
     def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mahalanobis distances (m,) of (m, d)."""
+        """Mahalanobis distances (m,) of (m, d).
+
+        Raises
+        ------
+        EstimatorError
+            Before `fit`, or if the features are not finite or have another d.
+        """
+        check_is_fitted("MVG", self)
+        check_samples("MVG", X, self.n_features_in_)
         white = linalg.solve_triangular(self._cholesky, (X - self._origin - self._mean).T, lower=True)
         distances: NDArray[np.float64] = np.sqrt(np.einsum("dm,dm->m", white, white))
         return distances

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from anomaly_sweep.config import one_of, whole
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.base import SPECTRUM, Capability
+from anomaly_sweep.estimators.base import SPECTRUM, Capability, check_is_fitted, check_samples
 from anomaly_sweep.metrics.ties import ScoreScale
 
 AGGREGATIONS = ("mean", "kth")
@@ -51,15 +51,25 @@ class NearestNeighborDistance:
         Raises
         ------
         EstimatorError
-            If k is above n.
+            If k is above n, or the features are not finite.
         """
+        check_samples("k-NN", X)
         if self.k > len(X):
             raise too_few(self.k, len(X))
         self._train = X
+        self.n_features_in_ = X.shape[1]
         return self
 
     def score_samples(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distances (m,) of (m, d)."""
+        """Distances (m,) of (m, d).
+
+        Raises
+        ------
+        EstimatorError
+            Before `fit`, or if the features are not finite or have another d.
+        """
+        check_is_fitted("k-NN", self)
+        check_samples("k-NN", X, self.n_features_in_)
         return aggregate(nearest(cdist(X, self._train), self.k), self.k, self.aggregation)
 
 
