@@ -26,7 +26,7 @@ def show(tracking_uri: str, experiment: str, port: int, *, browser: bool) -> int
     remote = tracking_uri.startswith(("http://", "https://"))
     if not remote:
         check_port(port)
-    experiment_id = experiment_ids(connect(tracking_uri), tracking_uri, experiment)[0]
+    experiment_id = experiment_ids(connect(tracking_uri), experiment)[0]
     if remote:
         _open(runs_page(tracking_uri.rstrip("/"), experiment_id), browser)
         return 0

@@ -8,7 +8,6 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from anomaly_sweep.errors import MissingArtifactError, TrackingError
 from anomaly_sweep.tracking import bulk, names
 from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text, remove
 from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
+from anomaly_sweep.tracking.reader import Reader
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
 from anomaly_sweep.tracking.sqlite import sqlite_path
 from anomaly_sweep.tracking.state import State, changed, in_words
@@ -26,7 +26,6 @@ from anomaly_sweep.tracking.store import open_client, retrying, timestamp
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-_PAGE = 1000
 #: Runs a transaction: a writer that comes between waits some hundredths of a second.
 _BATCH = 200
 
@@ -49,6 +48,7 @@ class Recorder:
     def __init__(self, tracking: TrackingConf) -> None:
         self.tracking = tracking
         self.client, experiment = open_client(tracking)
+        self.reader = Reader(self.client, tracking.uri)
         self.experiment = str(experiment.experiment_id)
         self._location = str(experiment.artifact_location)
         self._uris: dict[str, str] = {}  # run id -> where its artifacts are
@@ -305,21 +305,16 @@ class Recorder:
         MissingArtifactError
             If it is not there or cannot be read.
         """
-        folder = local_artifacts(self._artifact_uri(run_id))
-        try:
-            if folder is not None:
-                return (folder / name).read_text()
-            from mlflow.artifacts import download_artifacts
 
-            with tempfile.TemporaryDirectory() as place:
-                download = partial(
-                    download_artifacts,
-                    run_id=run_id,
-                    artifact_path=name,
-                    dst_path=place,
-                    tracking_uri=self.tracking.uri,
-                )
-                return Path(retrying(download, self.tracking.uri)).read_text()
+        def read() -> str:
+            with self.reader.artifact(run, name) as path:
+                return path.read_text()
+
+        run = retrying(lambda: self.client.get_run(run_id), self.tracking.uri)
+        try:
+            return (
+                read() if local_artifacts(str(run.info.artifact_uri)) else retrying(read, self.tracking.uri)
+            )
         except OSError as error:
             raise MissingArtifactError(
                 f"{name} of run {run_id} cannot be read ({error}): its artifacts have been removed, or moved "
@@ -349,25 +344,10 @@ class Recorder:
         return self._uris[run_id]
 
     def _search(self, query: str) -> list[Run]:
-        """All runs that match, newest first, page by page."""
-        runs: list[Run] = []
-        token = None
-        while True:
-            search = partial(
-                self.client.search_runs,
-                [self.experiment],
-                query,
-                max_results=_PAGE,
-                order_by=["start_time DESC"],
-                page_token=token,
-            )
-            page = retrying(search, self.tracking.uri)
-            for run in page:
-                self._uris[str(run.info.run_id)] = str(run.info.artifact_uri)
-            runs.extend(page)
-            token = page.token
-            if not token:
-                return runs
+        """All runs that match, newest first."""
+        runs = list(self.reader.runs([self.experiment], query, ["start_time DESC"]))
+        self._uris |= {str(run.info.run_id): str(run.info.artifact_uri) for run in runs}
+        return runs
 
 
 def _launched(run: Run) -> int:

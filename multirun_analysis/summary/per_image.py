@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.reader import Reader
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.stats.intervals import Floats
 from multirun_analysis.summary.coverage import listed
@@ -21,7 +22,7 @@ from multirun_analysis.summary.wording import ordered
 from multirun_analysis.trials.connection import connect, experiment_ids
 from multirun_analysis.trials.filter import matching, parse_where
 from multirun_analysis.trials.long_table import crops_in_words
-from multirun_analysis.trials.read import TABLE_ERRORS, artifact, search
+from multirun_analysis.trials.read import TABLE_ERRORS, search
 
 HOW = (
     f"a sweep writes them to {names.SCORES_TABLE} on its parent run when it ends, from the results in its "
@@ -144,14 +145,15 @@ def one_configuration(frame: pd.DataFrame, where: str, option: str = "--where") 
 
 def read_scores(tracking_uri: str, experiment: str | None, trials: pd.DataFrame) -> dict[str, Images]:
     """Fingerprint -> images of those trials whose sweep, or own run, has their scores."""
+    reader = connect(tracking_uri)
     wanted = set(trials["fingerprint"].dropna())
     found: dict[str, Images] = {}
-    for run in _runs(tracking_uri, experiment, trials):
+    for run in _runs(reader, experiment, trials):
         if wanted <= set(found):
             break
         filters = [("fingerprint", "in", sorted(wanted - set(found)))]
         try:
-            with artifact(run, names.SCORES_TABLE, tracking_uri) as path:
+            with reader.artifact(run, names.SCORES_TABLE) as path:
                 rows = pq.read_table(path, filters=filters).to_pylist()
             for row in rows:
                 scores = np.asarray(row["scores"], dtype=np.float64)
@@ -172,15 +174,14 @@ def _words(values: list[str | None] | None) -> tuple[str, ...] | None:
     return tuple(map(str, values))
 
 
-def _runs(tracking_uri: str, experiment: str | None, trials: pd.DataFrame) -> Iterator[Run]:
+def _runs(reader: Reader, experiment: str | None, trials: pd.DataFrame) -> Iterator[Run]:
     """Runs that may hold the scores: the parents of the trials' sweeps, then their own."""
-    client = connect(tracking_uri)
-    ids = experiment_ids(client, tracking_uri, experiment)
+    ids = experiment_ids(reader, experiment)
     for sweep in sorted(trials["sweep"].dropna().unique()):
-        parents = search(client, ids, names.KIND_SWEEP, sweep)
+        parents = search(reader, ids, names.KIND_SWEEP, sweep)
         yield from (run for run in parents if run.data.tags.get(names.TAG_SWEEP) == sweep)
     for run_id in sorted(trials["run_id"].dropna().unique()):
         try:
-            yield client.get_run(run_id)
+            yield reader.client.get_run(run_id)
         except MlflowException:
             continue

@@ -49,11 +49,11 @@ def log_files(
         raise AnalysisError(
             f"--log needs the trials of one sweep; these are of: {which} (choose with --sweep)"
         )
-    client = connect(tracking_uri)
-    ids = experiment_ids(client, tracking_uri, experiment)
+    reader = connect(tracking_uri)
+    ids = experiment_ids(reader, experiment)
     parents = [
         run
-        for run in search(client, ids, names.KIND_SWEEP, sweeps[0])
+        for run in search(reader, ids, names.KIND_SWEEP, sweeps[0])
         if run.data.tags.get(names.TAG_SWEEP) == sweeps[0]
     ]
     if not parents:
@@ -62,7 +62,7 @@ def log_files(
     folder, count = Path(place), 0
     try:
         for path in paths:
-            client.log_artifact(
+            reader.client.log_artifact(
                 run.info.run_id, str(path), (folder / path.relative_to(base)).parent.as_posix()
             )
             count += 1

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
-import mlflow
 import pandas as pd
 from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.moved import relocation
-from anomaly_sweep.tracking.sqlite import sqlite_path
-from anomaly_sweep.tracking.store import quiet
+from anomaly_sweep.tracking.reader import Reader
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.summary.coverage import Origin
 from multirun_analysis.trials.connection import connect, experiment_ids
 
-PAGE_SIZE = 1000
 FINISHED = "FINISHED"
 RUNNING = "RUNNING"
 TABLE_ERRORS = (OSError, ValueError, MlflowException)
@@ -73,9 +65,9 @@ def read_store(
     latest
         Read only the sweep that was launched last. Not together with ``sweep``.
     """
-    client = connect(tracking_uri)
-    ids = experiment_ids(client, tracking_uri, experiment)
-    parents = list(search(client, ids, names.KIND_SWEEP))
+    reader = connect(tracking_uri)
+    ids = experiment_ids(reader, experiment)
+    parents = list(search(reader, ids, names.KIND_SWEEP))
     notes: list[str] = []
     if latest:
         sweep = _latest(parents)
@@ -86,8 +78,8 @@ def read_store(
                 "(--sweep NAME for another, --sweep all for all of them)"
             )
         if sweep is not None:
-            notes += _single_runs_left_out(client, ids, max(_launched(run) for run in parents))
-    children = [run for run in search(client, ids, names.KIND_CONFIGURATION, sweep) if _belongs(run, sweep)]
+            notes += _single_runs_left_out(reader, ids, max(_launched(run) for run in parents))
+    children = [run for run in search(reader, ids, names.KIND_CONFIGURATION, sweep) if _belongs(run, sweep)]
     if sweep is not None:
         known = {name for name in map(_sweep_name, parents) if name}
         if sweep not in known and not children:
@@ -98,10 +90,10 @@ def read_store(
         f"sweep {name!r} has not ended (it is running, or was killed): what it has recorded so far is read"
         for name in sorted({str(_sweep_name(run)) for run in parents if _sweep_name(run) not in ended})
     ]
-    frames = _parent_tables(client, parents, tracking_uri, {run.info.run_id for run in children}, notes)
+    frames = _parent_tables(reader, parents, {run.info.run_id for run in children}, notes)
     covered = {run_id for frame in frames for run_id in frame["run_id"].dropna().unique()}
     rest = [run for run in children if run.info.run_id not in covered]
-    frames.append(_child_rows(rest, tracking_uri, notes))
+    frames.append(_child_rows(reader, rest, notes))
     filled = [frame for frame in frames if len(frame)]
     rows = pd.concat(filled, ignore_index=True) if filled else frames[-1]
     launched = {str(run.info.run_id): _launched(run) for run in parents}
@@ -110,32 +102,21 @@ def read_store(
     return StoreReading(rows, ends, notes, [_origin(run) for run in parents if _sweep_name(run) in recorded])
 
 
-def search(client: MlflowClient, ids: list[str], kind: str, sweep: str | None = None) -> Iterator[Run]:
+def search(reader: Reader, ids: list[str], kind: str, sweep: str | None = None) -> Iterator[Run]:
     """All active runs of one kind, page by page; of one sweep where its name can stand in a filter."""
     query = f"tags.`{names.TAG_KIND}` = '{kind}'"
     if sweep is not None and "'" not in sweep:
         query += f" and tags.`{names.TAG_SWEEP}` = '{sweep}'"
-    return _pages(client, ids, query)
+    return reader.runs(ids, query)
 
 
-def _pages(client: MlflowClient, ids: list[str], query: str) -> Iterator[Run]:
-    """All active runs that a filter selects."""
-    token = None
-    while True:
-        page = client.search_runs(ids, filter_string=query, max_results=PAGE_SIZE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _single_runs_left_out(client: MlflowClient, ids: list[str], since: int) -> list[str]:
+def _single_runs_left_out(reader: Reader, ids: list[str], since: int) -> list[str]:
     """What is said of configurations that were run on their own, where one sweep is read."""
     query = f"tags.`{names.TAG_KIND}` = '{names.KIND_CONFIGURATION}'"
     try:
-        found = list(_pages(client, ids, f"{query} and tags.`{names.TAG_PARENT}` IS NULL"))
-    except MlflowException:  # a server whose filters do not know of missing tags
-        found = [run for run in _pages(client, ids, query) if names.TAG_PARENT not in run.data.tags]
+        found = list(reader.runs(ids, f"{query} and tags.`{names.TAG_PARENT}` IS NULL"))
+    except TrackingError:  # a server whose filters do not know of missing tags
+        found = [run for run in reader.runs(ids, query) if names.TAG_PARENT not in run.data.tags]
     if not found:
         return []
     later = sum(int(run.info.start_time) > since for run in found)
@@ -186,7 +167,7 @@ def _end(run: Run, launched: Mapping[str, int]) -> RunEnd:
 
 
 def _parent_tables(
-    client: MlflowClient, parents: list[Run], uri: str, active: set[str], notes: list[str]
+    reader: Reader, parents: list[Run], active: set[str], notes: list[str]
 ) -> list[pd.DataFrame]:
     """Long tables of the finished sweeps, without the rows of runs that were deleted since."""
     frames = []
@@ -194,14 +175,14 @@ def _parent_tables(
         if run.info.status != FINISHED:
             continue
         try:
-            with artifact(run, names.LONG_TABLE, uri) as path:
+            with reader.artifact(run, names.LONG_TABLE) as path:
                 frame = pd.read_parquet(path)
         except TABLE_ERRORS:
             continue  # its children hold the same rows
         if "run_id" not in frame:
             continue
         elsewhere = set(frame["run_id"].dropna()) - active
-        here = ~frame["run_id"].isin({run_id for run_id in elsewhere if _is_gone(client, run_id)})
+        here = ~frame["run_id"].isin({run_id for run_id in elsewhere if _is_gone(reader.client, run_id)})
         if not here.all():
             notes.append(f"sweep {_sweep_name(run)!r}: {int((~here).sum())} trials of deleted runs left out")
         frames.append(frame[here])
@@ -216,13 +197,13 @@ def _is_gone(client: MlflowClient, run_id: str) -> bool:
         return True
 
 
-def _child_rows(children: list[Run], uri: str, notes: list[str]) -> pd.DataFrame:
+def _child_rows(reader: Reader, children: list[Run], notes: list[str]) -> pd.DataFrame:
     """Rows of the runs' own tables; of their params and metrics where a run has no readable table."""
     rows: list[dict[str, Any]] = []
     without = 0
     for run in children:
         try:
-            with artifact(run, names.PER_CLASS_TABLE, uri) as path:
+            with reader.artifact(run, names.PER_CLASS_TABLE) as path:
                 table = json.loads(path.read_text(encoding="utf-8"))
             if not (isinstance(table, list) and all(isinstance(row, dict) for row in table)):
                 raise ValueError("not a list of rows")
@@ -249,48 +230,3 @@ def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:
             if name.startswith(prefix) and name != prefix + names.MEAN:
                 values.setdefault(name.removeprefix(prefix), {})[column] = value
     return [common | params | {"category": category} | values[category] for category in sorted(values)]
-
-
-def _place(run: Run, uri: str) -> str:
-    """Where a run's artifacts are, although the store's folder was moved."""
-    place, moved = str(run.info.artifact_uri), _moved(uri, str(run.info.experiment_id))
-    return moved[1] + place.removeprefix(moved[0]) if moved and place.startswith(moved[0] + "/") else place
-
-
-@lru_cache
-def _moved(uri: str, experiment_id: str) -> tuple[str, str] | None:
-    """Where an experiment's artifacts were, and are."""
-    file = sqlite_path(uri)
-    if file is None:
-        return None
-    experiment = MlflowClient(uri).get_experiment(experiment_id)
-    location = str(experiment.artifact_location)
-    now = relocation(location, experiment.tags.get(names.TAG_STORE), file)
-    return None if now is None else (location, now)
-
-
-class artifact:  # a context manager, called as a function
-    """One artifact of a run as a file: the file itself where it is local, else a download."""
-
-    def __init__(self, run: Run, name: str, uri: str) -> None:
-        self._run, self._name, self._uri = run, name, uri
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Path:
-        parts = urlparse(_place(self._run, self._uri))
-        if parts.scheme in ("", "file"):
-            return Path(url2pathname(parts.path)) / self._name
-        self._folder = tempfile.TemporaryDirectory()
-        with quiet():
-            return Path(
-                mlflow.artifacts.download_artifacts(
-                    run_id=self._run.info.run_id,
-                    artifact_path=self._name,
-                    dst_path=self._folder.name,
-                    tracking_uri=self._uri,
-                )
-            )
-
-    def __exit__(self, *_: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()

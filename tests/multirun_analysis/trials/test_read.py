@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import mlflow.artifacts
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking import reader as reader_module
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.trials import read as store_module
 from multirun_analysis.trials.long_table import collect, load_trials, read_trials
@@ -53,7 +55,7 @@ def test_the_long_table_spares_reading_the_children(store: Store, monkeypatch: p
 
 
 def test_pages_are_read_to_the_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PAGE_SIZE", 2)
+    monkeypatch.setattr(reader_module, "_PAGE", 2)
     rows = make_rows(SMALL | {"estimator": ("mvg", "knn1", "flow")})
     store.add_sweep(rows, long_table=False)
     assert aucs(read_trials(store.uri)) == wanted(rows)
@@ -245,8 +247,8 @@ def test_artifacts_that_are_not_local_are_downloaded(store: Store, monkeypatch: 
         path.write_text(json.dumps(rows), encoding="utf-8")
         return str(path)
 
-    monkeypatch.setattr(store_module, "urlparse", lambda uri: type("U", (), {"scheme": "s3"}))
-    monkeypatch.setattr(store_module.mlflow.artifacts, "download_artifacts", download)
+    monkeypatch.setattr(reader_module, "local_artifacts", lambda uri: None)
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
     assert aucs(read_trials(store.uri)) == wanted(rows)
     assert asked == [(child, names.PER_CLASS_TABLE, store.uri)]
 
