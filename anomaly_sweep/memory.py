@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from anomaly_sweep.errors import EstimatorError
+
+if TYPE_CHECKING:
+    import torch
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -20,6 +22,8 @@ def available_bytes(device: torch.device) -> int | None:
     of files do not count as used), elsewhere all there is.
     """
     if device.type == "cuda":
+        import torch
+
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     if device.type != "cpu":
@@ -35,7 +39,14 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def refuse_too_much(
-    what: str, needed: int, *, held: int, device: torch.device, max_bytes: int | None
+    what: str,
+    needed: int,
+    *,
+    device: torch.device,
+    held: int = 0,
+    limit: int | None = None,
+    setting: str = "",
+    advice: str = "",
 ) -> None:
     """Raise EstimatorError if something needs more memory than it may take.
 
@@ -46,11 +57,16 @@ def refuse_too_much(
     needed, held : int
         Bytes in all, and those of them that it has already.
     device : torch.device
-    max_bytes : int or None
-        The limit; None for what the device has left.
+        Where it takes them.
+    limit : int or None
+        The most bytes it may take; None for what the device has left.
+    setting : str
+        What sets the limit, for the message.
+    advice : str
+        What to do about it.
     """
-    if max_bytes is not None:
-        limit, said = max_bytes, "localizer.max_bytes allows"
+    if limit is not None:
+        said = f"{setting} allows"
     else:
         free = available_bytes(device)
         if free is None:
@@ -58,6 +74,5 @@ def refuse_too_much(
         limit, said = free + held, "it can have"
     if needed > limit:
         raise EstimatorError(
-            f"{what} needs {needed / 1e9:.3g} GB of memory, {said} {limit / 1e9:.3g} GB; use a smaller "
-            "localizer.coreset or dataset.input_size"
+            f"{what} needs {needed / 1e9:.3g} GB of memory, {said} {limit / 1e9:.3g} GB; {advice}"
         )

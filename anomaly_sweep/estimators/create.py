@@ -10,7 +10,7 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_sweep.config import one_of
+from anomaly_sweep.checks import one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators import direction
 from anomaly_sweep.estimators.base import ALONE, Capability, Estimator, capability

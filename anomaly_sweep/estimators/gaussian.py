@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from anomaly_sweep.config import one_of
+from anomaly_sweep.checks import one_of
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.base import SPECTRUM, Capability, check_is_fitted, check_samples
 from anomaly_sweep.estimators.spectrum import near_origin

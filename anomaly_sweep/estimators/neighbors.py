@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from anomaly_sweep.config import one_of, whole
+from anomaly_sweep.checks import one_of, whole
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.base import SPECTRUM, Capability, check_is_fitted, check_samples
 from anomaly_sweep.metrics.ties import ScoreScale

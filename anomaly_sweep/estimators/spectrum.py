@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.linalg import lapack
 
-from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.errors import EstimatorError
 
 Matrix = NDArray[np.float64]
@@ -152,26 +151,33 @@ class Spectrum:
         """Features (m, d) in the spectrum's coordinates, (m, rank)."""
         return self.project(features).inside
 
-    def keep(self, pca_mode: PcaModeConf) -> slice:
+    def keep(self, mode: str, rate: float = 1.0, basis: str = "rank") -> slice:
         """The components a reduction keeps (for ``none``: all of them, though ``none`` needs no basis).
 
         By count, k = round(rate * rank) or round(rate * d), at least 1 and at most the rank: PCA keeps the
         first k, NPCA the last k. By variance, the shortest prefix or suffix that explains at least the rate.
+
+        Parameters
+        ----------
+        mode : {"none", "pca", "npca"}
+        rate : float in (0, 1]
+        basis : {"rank", "dims", "variance"}
+            What the rate is a share of.
         """
         rank = self.rank
-        if pca_mode.mode == "none":
+        if mode == "none":
             return slice(0, rank)
-        if pca_mode.basis == "variance":
+        if basis == "variance":
             share = self.singular_values**2
-            if pca_mode.mode == "npca":
+            if mode == "npca":
                 share = share[::-1]
             explained = np.cumsum(share) / share.sum()
             # Sums differ from exact shares by rounding: 0.9 must be reached by 0.9 - 1e-16.
-            k = int(np.searchsorted(explained, pca_mode.rate - 1e-12) + 1)
+            k = int(np.searchsorted(explained, rate - 1e-12) + 1)
         else:
-            k = round(pca_mode.rate * (rank if pca_mode.basis == "rank" else self.n_features))
+            k = round(rate * (rank if basis == "rank" else self.n_features))
         k = min(max(k, 1), rank)
-        return slice(0, k) if pca_mode.mode == "pca" else slice(rank - k, rank)
+        return slice(0, k) if mode == "pca" else slice(rank - k, rank)
 
 
 def near_origin(train: Matrix) -> Matrix:

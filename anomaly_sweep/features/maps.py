@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +16,7 @@ from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.backbone.loaded import network_of
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.extract import forward_or_halve, in_order, normalised
-from anomaly_sweep.features.images import load_square
+from anomaly_sweep.features.extract import ImageRunner
 from anomaly_sweep.features.shard import Shard
 
 if TYPE_CHECKING:
@@ -166,45 +166,29 @@ class MapStream:
         return found
 
     def _computed(self, records: Sequence[ImageRecord], levels: Sequence[str]) -> Iterator[MapBatch]:
-        shard, network = self.shard, self.network
-        waiting: list[Any] = []
+        runner = self._runner
+        return runner.run(records, lambda batch, count: read_maps(runner.network, batch, levels, count))
 
-        def load(record: ImageRecord) -> Any:
-            return load_square(record.path, shard.input_size, shard.center_crop)
-
-        self.batch_size = network.images_a_pass(self.batch_size)
-        for image in in_order(load, records, self.decoders):
-            waiting.append(image)
-            while len(waiting) >= self.batch_size:
-                yield from self._forward(network, waiting, levels)
-        while waiting:
-            yield from self._forward(network, waiting, levels)
-
-    def _forward(self, network: Network, waiting: list[Any], levels: Sequence[str]) -> Iterator[MapBatch]:
-        """One batch off the queue; on out-of-memory it stays there and the batch size is halved."""
-        made: list[MapBatch] = []
-        self.batch_size = forward_or_halve(
-            lambda images, size: made.append(forward(network, images, levels, size)), waiting, self.batch_size
+    @cached_property
+    def _runner(self) -> ImageRunner:
+        shard = self.shard
+        return ImageRunner(
+            self.network, shard.input_size, shard.center_crop, self.batch_size, self.decoders, self.on_image
         )
-        for batch in made:
-            self.on_image(len(batch))
-            yield batch
 
 
-def forward(
-    network: Network, images: Sequence[Any], levels: Sequence[str], size: int | None = None
-) -> MapBatch:
-    """Maps of some uint8 images (h, w, 3), in one pass of ``size`` images (None: no more than there are)."""
+def read_maps(network: Network, batch: Tensor, levels: Sequence[str], count: int | None = None) -> MapBatch:
+    """Maps of the first ``count`` images (None: all) of a network's input, from one pass."""
     maps: dict[str, Tensor] = {}
 
     def keep(level: str, m: Tensor) -> None:
         # Copied at once: what comes next in the network may overwrite its memory. Filled from outside, since
         # inference tensors could not be changed later.
+        kept = m[:count]
         with torch.inference_mode(False):
-            own = torch.empty((len(images), *m.shape[1:]), dtype=m.dtype, device=m.device)
-        maps[level] = own.copy_(m[: len(images)])
+            own = torch.empty(kept.shape, dtype=m.dtype, device=m.device)
+        maps[level] = own.copy_(kept)
 
-    batch = normalised(network, images, size or len(images))
     synchronise(network.device)
     begun = time.perf_counter()
     network.read(batch, levels, keep)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,9 @@ from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.shard import Shard
 
 if TYPE_CHECKING:
-    from anomaly_sweep.features.backbone.network import Network
+    from anomaly_sweep.features.extract import ImageRunner, Pooled
 
 log = logging.getLogger(__name__)
-
-#: Pool -> features (n, c) of one level.
-Level = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,8 @@ class ShardFeatures:
     ``unusable`` says why a level that was asked for is not among them.
     """
 
-    train: dict[str, Level]
-    test: dict[str, Level]
+    train: dict[str, Pooled]
+    test: dict[str, Pooled]
     unusable: dict[str, str]
 
     def matrices(
@@ -83,8 +80,10 @@ def features_of(
     AnomalySweepError
         If an image cannot be read or no network can be made.
     """
+    from anomaly_sweep.features.extract import ImageRunner  # torch
+
     unusable: dict[str, str] = {}
-    splits: dict[str, dict[str, Level]] = {}
+    splits: dict[str, dict[str, Pooled]] = {}
     for split in ("train", "test"):
         found = _cached(shard, split, levels, cache)
         if len(found) < len(levels):
@@ -94,10 +93,10 @@ def features_of(
                 if lacking:
                     network = network_of(shard.backbone, device, shard.weights)
                     unusable |= network.unusable(lacking, shard.side)
-                    made = _extract(
-                        network, shard, split, [lv for lv in lacking if lv not in unusable],
-                        batch_size=batch_size, decoders=decoders, on_image=on_image,
-                    )  # fmt: skip
+                    runner = ImageRunner(
+                        network, shard.input_size, shard.center_crop, batch_size, decoders, on_image
+                    )
+                    made = _extract(runner, shard, split, [lv for lv in lacking if lv not in unusable])
                     for level, pools in made.items():
                         cache.put(shard.about(split, level), pools)
                     found |= made
@@ -105,7 +104,7 @@ def features_of(
     return ShardFeatures(splits["train"], splits["test"], unusable)
 
 
-def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Level]:
+def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Pooled]:
     found = {}
     for level in levels:
         arrays, damage = cache.get(shard.about(split, level))
@@ -116,9 +115,7 @@ def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache
     return found
 
 
-def _extract(
-    network: Network, shard: Shard, split: str, levels: Sequence[str], **how: Any
-) -> dict[str, Level]:
+def _extract(runner: ImageRunner, shard: Shard, split: str, levels: Sequence[str]) -> dict[str, Pooled]:
     from anomaly_sweep.features.extract import extract
 
     if not levels:
@@ -128,11 +125,8 @@ def _extract(
         raise DatasetError(
             f"{shard.category.name}: there are no {split} images; add some or leave the category out"
         )
-    made = extract(
-        network, records, levels, input_size=shard.input_size, center_crop=shard.center_crop,
-        category=shard.category.name,
-        augmentation=shard.augmentation if split == "train" else None, **how,
-    )  # fmt: skip
+    augmentation = shard.augmentation if split == "train" else None
+    made = extract(runner, records, levels, augmentation=augmentation, category=shard.category.name)
     expected = shard.n_train if split == "train" else len(records)
     for level, pools in made.items():
         for name, rows in pools.items():

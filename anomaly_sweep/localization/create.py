@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.instantiate import construct
 from anomaly_sweep.localization.base import Localizer
@@ -33,19 +32,27 @@ def build(config: Mapping[str, Any]) -> Localizer:
     return cast(Localizer, made)
 
 
-def levels_of(config: Mapping[str, Any], backbone: BackboneConf) -> tuple[str, ...]:
+def levels_of(config: Mapping[str, Any], levels: Collection[str], backbone: str) -> tuple[str, ...]:
     """The levels that a localizer reads.
+
+    Parameters
+    ----------
+    config : mapping
+        As of :func:`build`.
+    levels : collection of str
+        Those that the backbone has.
+    backbone : str
+        Its name, for the message.
 
     Raises
     ------
     ConfigError
         If the backbone lacks one of them: the message lists those it has.
     """
-    levels = tuple(build(config).levels)
-    for level in levels:
-        if level not in backbone.levels:
+    read = tuple(build(config).levels)
+    for level in read:
+        if level not in levels:
             raise ConfigError(
-                f"localizer={config['name']}: backbone {backbone.name} has no {level}; it has "
-                f"{', '.join(backbone.levels)}"
+                f"localizer={config['name']}: backbone {backbone} has no {level}; it has {', '.join(levels)}"
             )
-    return levels
+    return read

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anomaly_sweep.features.maps import forward, synchronise
+from anomaly_sweep.features.extract import normalised
+from anomaly_sweep.features.maps import read_maps, synchronise
 from anomaly_sweep.localization.base import Localizer, Maps
 from anomaly_sweep.localization.render import render
 
@@ -121,7 +122,7 @@ def time_backbone(
 
     def run() -> None:
         for part in _parts(len(images), batch):
-            forward(network, images[part], levels)
+            read_maps(network, normalised(network, images[part]), levels)
 
     seconds = measure(run, network.device, **how)
     return Timing("backbone", batch, tuple(s / len(images) for s in seconds))

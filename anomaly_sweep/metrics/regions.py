@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import generate_binary_structure, label
 
-from anomaly_sweep.config import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of
 from anomaly_sweep.errors import DatasetError, EstimatorError
 
 #: Anomaly maps (n, h, w), float32 or float64.

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anomaly_sweep.config import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of, whole
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
 from anomaly_sweep.localization.padim.gaussians import (
@@ -71,6 +71,7 @@ class Padim:
             raise ConfigError(
                 f"localizer.channels={channels} is not allowed; allowed: {AUTO}, a whole number from 1"
             )
+        whole("localizer.seed", seed, 0)
         in_range("localizer.epsilon", epsilon, 0, open_low=True)
         one_of("localizer.upsample", upsample, (NEAREST, BILINEAR))
         self._levels = tuple(levels)

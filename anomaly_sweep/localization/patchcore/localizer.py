@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anomaly_sweep.config import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of, whole
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
 from anomaly_sweep.localization.patchcore.bank import Bank, Selection, TrainingPatches, centered, fit_bytes
@@ -85,18 +85,18 @@ class PatchCore:
         if isinstance(levels, str) or not levels or len(set(levels)) < len(levels):
             raise ConfigError(f"localizer.levels={levels} is not allowed; name at least one level, each once")
         one_of("localizer.variant", variant, VARIANTS)
-        in_range("localizer.neighborhood", neighborhood, 1)
+        whole("localizer.neighborhood", neighborhood, 1)
         if neighborhood % 2 != 1:
             raise ConfigError(f"localizer.neighborhood={neighborhood} is not allowed; use an odd number")
         in_range("localizer.coreset", coreset, 0, 1, open_low=True)
         if projection is not None:
-            in_range("localizer.projection", projection, 1)
+            whole("localizer.projection", projection, 1)
         one_of("localizer.start", start, (AUTO, *STARTS))
         one_of("localizer.reweight", reweight, (NONE, "paper"))
-        in_range("localizer.reweight_neighbors", reweight_neighbors, 2)
-        in_range("localizer.seed", seed, 0)
+        whole("localizer.reweight_neighbors", reweight_neighbors, 2)
+        whole("localizer.seed", seed, 0)
         if max_bytes is not None:
-            in_range("localizer.max_bytes", max_bytes, 1)
+            whole("localizer.max_bytes", max_bytes, 1)
         if start == AUTO:
             start = AVERAGED if variant == OFFICIAL else FARTHEST
         self._levels = tuple(levels)
@@ -146,7 +146,9 @@ class PatchCore:
             fit_bytes(self._training.patches, self._selection, n_images),
             held=self._training.nbytes,
             device=first.device,
-            max_bytes=self._max_bytes,
+            limit=self._max_bytes,
+            setting="localizer.max_bytes",
+            advice="use a smaller localizer.coreset or dataset.input_size",
         )
         for level in self._levels:
             if not maps[level].isfinite().all():

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anomaly_sweep.config import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of, whole
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.localization.base import Maps, Scored, Shapes
 from anomaly_sweep.localization.render import rendering
@@ -97,7 +97,7 @@ class RidgeLocalizer:
         one_of("localizer.intercept", intercept, ("place", "shared"))
         one_of("localizer.norm", norm, ("l2", "squared", "standardized"))
         for key, side in (("neighborhood", neighborhood), ("target_neighborhood", target_neighborhood)):
-            in_range(f"localizer.{key}", side, 1)
+            whole(f"localizer.{key}", side, 1)
             if side % 2 != 1:
                 raise ConfigError(f"localizer.{key}={side} has no middle; allowed: odd numbers from 1")
         if isinstance(alpha, str):

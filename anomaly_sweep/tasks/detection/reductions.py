@@ -46,14 +46,14 @@ class Reductions:
 
     def reduction(self, pca_mode: PcaModeConf) -> Reduction:
         """What a PCA mode keeps."""
-        kept = self.spectrum.keep(pca_mode)
+        kept = self._kept(pca_mode)
         return Reduction(kept.start, kept.stop, whole=pca_mode.mode == "none")
 
     def reduce(self, pca_mode: PcaModeConf) -> tuple[Matrix, Matrix]:
         """Reduced training and (distinct) test features."""
         if pca_mode.mode == "none":
             return self.train, self.test
-        kept = self.spectrum.keep(pca_mode)
+        kept = self._kept(pca_mode)
         return self.spectrum.train[:, kept], self.projection.inside[:, kept]
 
     def refit(self, pca_mode: PcaModeConf) -> Callable[[NDArray[np.intp]], Matrix]:
@@ -63,7 +63,7 @@ class Reductions:
         """
         if pca_mode.mode == "none":
             return lambda _rows: self.train
-        kept = self.spectrum.keep(pca_mode)
+        kept = self._kept(pca_mode)
         d = kept.stop - kept.start
 
         def fitted_to(rows: NDArray[np.intp]) -> Matrix:
@@ -73,6 +73,9 @@ class Reductions:
             return turned
 
         return fitted_to
+
+    def _kept(self, pca_mode: PcaModeConf) -> slice:
+        return self.spectrum.keep(pca_mode.mode, pca_mode.rate, pca_mode.basis)
 
     def _partial_spectrum(self, rows: NDArray[np.intp]) -> tuple[Matrix, Matrix, int]:
         """Mean, components and rank of some rows, in the coordinates of the whole spectrum."""

@@ -46,7 +46,8 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
         """Those that its localizer reads."""
         from anomaly_sweep.localization.create import levels_of  # torch
 
-        return levels_of(configuration.localizer, configuration.backbone)
+        backbone = configuration.backbone
+        return levels_of(configuration.localizer, backbone.levels, backbone.name)
 
     def identity(self, configuration: LocalizationConfiguration) -> str:
         """Of the localizer, and of how maps are made and measured."""
