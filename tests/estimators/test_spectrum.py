@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
-from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.errors import EstimatorError
 from anomaly_sweep.estimators.spectrum import Spectrum, first_equal_rows, near_origin
 
@@ -21,10 +20,6 @@ SHAPES = [(2, 1), (2, 5), (9, 1), (9, 4), (9, 8), (9, 9), (9, 10), (9, 40), (60,
 def features(n: int, d: int, seed: int = 0, least: float = -2) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.standard_normal((n, d)) @ (rng.standard_normal((d, d)) * np.logspace(0, least, d)) + 3
-
-
-def keep(mode: str, rate: float, basis: str = "rank") -> PcaModeConf:
-    return PcaModeConf("", mode, rate, basis)
 
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
@@ -92,12 +87,12 @@ def test_rank_counts_directions_with_variance(
     spectrum = Spectrum.fit(train)
     assert spectrum.rank == min(d, n - 1)
     for mode in (
-        keep("pca", 1.0),
-        keep("npca", 1.0),
-        keep("npca", 1.0, "dims"),
-        keep("pca", 1.0, "variance"),
+        ("pca", 1.0),
+        ("npca", 1.0),
+        ("npca", 1.0, "dims"),
+        ("pca", 1.0, "variance"),
     ):
-        assert spectrum.keep(mode) == slice(0, spectrum.rank)
+        assert spectrum.keep(*mode) == slice(0, spectrum.rank)
 
 
 @pytest.mark.parametrize("shape", [(50, 6), (6, 50)])
@@ -146,13 +141,13 @@ def test_first_equal_rows_finds_them_all(rows: list[tuple[int, int]], cut: int) 
 def test_keep_by_count() -> None:
     spectrum = Spectrum.fit(features(21, 40))
     assert spectrum.rank == 20
-    assert spectrum.keep(PcaModeConf("none")) == slice(0, 20)
-    assert spectrum.keep(keep("pca", 0.1)) == slice(0, 2)
-    assert spectrum.keep(keep("npca", 0.1)) == slice(18, 20)
-    assert spectrum.keep(keep("pca", 0.001)) == slice(0, 1)
-    assert spectrum.keep(keep("npca", 0.001)) == slice(19, 20)
-    assert spectrum.keep(keep("pca", 0.1, "dims")) == slice(0, 4)
-    assert spectrum.keep(keep("npca", 0.5, "dims")) == slice(0, 20)
+    assert spectrum.keep("none") == slice(0, 20)
+    assert spectrum.keep("pca", 0.1) == slice(0, 2)
+    assert spectrum.keep("npca", 0.1) == slice(18, 20)
+    assert spectrum.keep("pca", 0.001) == slice(0, 1)
+    assert spectrum.keep("npca", 0.001) == slice(19, 20)
+    assert spectrum.keep("pca", 0.1, "dims") == slice(0, 4)
+    assert spectrum.keep("npca", 0.5, "dims") == slice(0, 20)
 
 
 def test_keep_by_variance() -> None:
@@ -161,10 +156,10 @@ def test_keep_by_variance() -> None:
     spectrum = Spectrum.fit(corners * np.sqrt([4, 3, 2, 1]))
     expected = {0.3: 1, 0.4: 1, 0.41: 2, 0.7: 2, 0.9: 3, 0.91: 4, 1.0: 4}
     for rate, k in expected.items():
-        assert spectrum.keep(keep("pca", rate, "variance")) == slice(0, k), rate
+        assert spectrum.keep("pca", rate, "variance") == slice(0, k), rate
     expected = {0.05: 1, 0.1: 1, 0.11: 2, 0.3: 2, 0.6: 3, 0.61: 4, 1.0: 4}
     for rate, k in expected.items():
-        assert spectrum.keep(keep("npca", rate, "variance")) == slice(4 - k, 4), rate
+        assert spectrum.keep("npca", rate, "variance") == slice(4 - k, 4), rate
 
 
 @settings(deadline=None)
@@ -178,9 +173,9 @@ def test_keep_by_variance_equals_scikit_learns(n: int, d: int, seed: int, rate: 
     train = features(n, d, seed)
     spectrum = Spectrum.fit(train)
     kept = PCA(n_components=rate, svd_solver="full").fit(train).n_components_
-    assert spectrum.keep(keep("pca", rate, "variance")) == slice(0, kept)
+    assert spectrum.keep("pca", rate, "variance") == slice(0, kept)
     ratios = PCA(svd_solver="full").fit(train).explained_variance_ratio_[: spectrum.rank]
-    start = spectrum.keep(keep("npca", rate, "variance")).start
+    start = spectrum.keep("npca", rate, "variance").start
     assert ratios[start:].sum() >= rate - 1e-9
     assert ratios[start + 1 :].sum() < rate + 1e-9
 

@@ -20,7 +20,7 @@ from anomaly_sweep.datasets import Category
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features import extract as room
 from anomaly_sweep.features.backbone.network import Network
-from anomaly_sweep.features.extract import extract
+from anomaly_sweep.features.extract import ImageRunner, extract
 from tests.support.features import CPU, make_category, pixels, resnet18
 
 NOISE = AugmentationConf(name="noise", kind="noise", passes=2, keep_original=True)
@@ -53,10 +53,12 @@ def category(tmp_path_factory: pytest.TempPathFactory) -> Category:
 
 def run(network: Any, category: Category, **changes: Any) -> dict[str, dict[str, np.ndarray]]:
     settings: dict[str, Any] = {
-        "input_size": 32, "augmentation": None, "category": "nut", "batch_size": 4, "levels": ["a", "b"]
+        "input_size": 32, "augmentation": None, "batch_size": 4, "levels": ["a", "b"]
     }  # fmt: skip
     settings |= changes
-    return extract(network, category.train, settings.pop("levels"), **settings)
+    augmentation, levels = settings.pop("augmentation"), settings.pop("levels")
+    runner = ImageRunner(network, **settings)
+    return extract(runner, category.train, levels, augmentation=augmentation, category="nut")
 
 
 def expected_averages(count: int) -> np.ndarray:

@@ -89,14 +89,14 @@ def test_cache_gives_the_same(shard: Shard, tmp_path: Path, monkeypatch: pytest.
     def never(*_: object) -> MapBatch:
         raise AssertionError("computed again")
 
-    forward = room.forward
-    monkeypatch.setattr(room, "forward", never)
+    read = room.read_maps
+    monkeypatch.setattr(room, "read_maps", never)
     again = list(stream.batches("train"))
     assert sum(seen) == 42 and all(batch.seconds == 0 for batch in again)
     for level in LEVELS:
         np.testing.assert_array_equal(joined(again, level), joined(first, level))
     # Another level is computed by itself; the two splits, and crops, have entries of their own.
-    monkeypatch.setattr(room, "forward", forward)
+    monkeypatch.setattr(room, "read_maps", read)
     more = MapStream(shard, [*LEVELS, "level4"], "cpu", cache=cache)
     assert joined(list(more.batches("train")), "level4").shape[0] == 21
     assert joined(list(stream.batches("test")), "level2").shape[0] == 4
@@ -106,16 +106,16 @@ def test_cache_gives_the_same(shard: Shard, tmp_path: Path, monkeypatch: pytest.
 
 def test_memory_runs_out(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = joined(list(MapStream(shard, LEVELS, "cpu").batches("train")), "level3")
-    forward = room.forward
+    read = room.read_maps
     sizes: list[int] = []
 
-    def small(network: Network, images: list[np.ndarray], levels: list[str], size: int) -> MapBatch:
-        sizes.append(size)
-        if size > 2:
+    def small(network: Network, batch: torch.Tensor, levels: list[str], count: int) -> MapBatch:
+        sizes.append(len(batch))
+        if len(batch) > 2:
             raise torch.OutOfMemoryError("no more")
-        return forward(network, images, levels, size)
+        return read(network, batch, levels, count)
 
-    monkeypatch.setattr(room, "forward", small)
+    monkeypatch.setattr(room, "read_maps", small)
     made = joined(list(MapStream(shard, LEVELS, "cpu", batch_size=16).batches("train")), "level3")
     np.testing.assert_allclose(made, whole, rtol=1e-4, atol=1e-5)
     assert sizes == [8, 4] + [2] * 11
@@ -123,7 +123,7 @@ def test_memory_runs_out(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> MapBatch:
         raise torch.OutOfMemoryError("none")
 
-    monkeypatch.setattr(room, "forward", none)
+    monkeypatch.setattr(room, "read_maps", none)
     with pytest.raises(AnomalySweepError, match="not enough memory for one image"):
         list(MapStream(shard, LEVELS, "cpu").batches("train"))
 
@@ -175,19 +175,19 @@ def test_one_process_computes_what_another_waits_for(shard: Shard, tmp_path: Pat
     streams = [MapStream(shard, LEVELS, "cpu", batch_size=3, cache=cache) for _ in range(2)]
     streams[0].network  # noqa: B018 (made before the threads need it)
     passed: list[int] = []
-    forward = room.forward
+    read = room.read_maps
     begin = threading.Barrier(2, timeout=600)
 
-    def counted(network: Network, images: list[np.ndarray], levels: list[str], size: int) -> MapBatch:
-        passed.append(len(images))
-        return forward(network, images, levels, size)
+    def counted(network: Network, batch: torch.Tensor, levels: list[str], count: int) -> MapBatch:
+        passed.append(count)
+        return read(network, batch, levels, count)
 
     def run(stream: MapStream) -> np.ndarray:
         begin.wait()
         return joined(list(stream.batches("train")), "level3")
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        patch.setattr(room, "forward", counted)
+        patch.setattr(room, "read_maps", counted)
         made = list(pool.map(run, streams))
     np.testing.assert_array_equal(*made)
     assert sum(passed) == len(shard.category.train)

@@ -20,8 +20,8 @@ from anomaly_sweep.features.backbone.create import create
 from anomaly_sweep.features.backbone.levels import look, read_levels
 from anomaly_sweep.features.backbone.network import Network
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.extract import extract
-from anomaly_sweep.features.maps import forward
+from anomaly_sweep.features.extract import ImageRunner, extract, normalised
+from anomaly_sweep.features.maps import read_maps
 from anomaly_sweep.features.pooled import features_of
 from anomaly_sweep.features.pooling import pool
 from anomaly_sweep.features.shard import Shard
@@ -164,10 +164,10 @@ def test_alone_together_and_without_hooks(
     give_statistics(network.model.eval())
     network._fold()
     levels = list(backbone.levels)
-    together = forward(network, images, levels).maps
+    together = read_maps(network, normalised(network, images), levels).maps
     assert sorted(together) == sorted(levels)
     for level in levels:
-        alone = forward(network, images, [level]).maps[level]
+        alone = read_maps(network, normalised(network, images), [level]).maps[level]
         assert torch.equal(alone, together[level]), level
         if level in expected:
             # Folding rounds otherwise, by a few units in the last place of the sums' largest terms.
@@ -185,12 +185,10 @@ def test_pooled_features_are_those_of_the_maps(model: str, tmp_path: Path) -> No
     backbone = random_network(model, {node: node for node in levels})
     network = Network(backbone, CPU)
     category = make_category(tmp_path, n_train=3, n_test=1, size=SIDE)
-    how: dict[str, Any] = {
-        "input_size": SIDE, "augmentation": None, "category": "nut", "batch_size": 3
-    }  # fmt: skip
-    together = extract(network, category.train, levels, **how)
+    runner = ImageRunner(network, SIDE, batch_size=3)
+    together = extract(runner, category.train, levels)
     for level in levels:
-        alone = extract(network, category.train, [level], **how)[level]
+        alone = extract(runner, category.train, [level])[level]
         for name, rows in alone.items():
             np.testing.assert_array_equal(rows, together[level][name])
 
@@ -253,7 +251,7 @@ def test_copies_outlive_what_follows() -> None:
     expected = model.conv(input_of(images, backbone)).detach()
     levels = ["conv", "same", "view", "part", "late"]
     for asked in (levels, ["late", "conv"], *([level] for level in levels)):
-        made = forward(network, images, asked).maps
+        made = read_maps(network, normalised(network, images), asked).maps
         for level in asked:
             reference = {"part": expected[:, :2], "late": torch.zeros_like(expected)}.get(level, expected)
             torch.testing.assert_close(made[level], reference, rtol=1e-5, atol=1e-5)
@@ -303,9 +301,11 @@ def test_a_node_that_gives_no_maps_is_a_reason(node: str, words: str) -> None:
 def test_two_levels_of_one_node() -> None:
     network = Network(resnet18(levels={"a": "layer1", "b": "layer1", "deep": "layer2"}), CPU)
     for asked in (["a", "b"], ["a", "b", "deep"], ["b"]):
-        made = forward(network, images_of(), asked).maps
+        made = read_maps(network, normalised(network, images_of()), asked).maps
         assert set(made) == set(asked)
-    assert torch.equal(*(forward(network, images_of(), ["a", "b"]).maps[level] for level in "ab"))
+    assert torch.equal(
+        *(read_maps(network, normalised(network, images_of()), ["a", "b"]).maps[level] for level in "ab")
+    )
 
 
 REFUSED = [

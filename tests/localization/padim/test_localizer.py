@@ -283,6 +283,8 @@ def test_maps_of_inference_mode_are_taken_and_no_graph_is_made() -> None:
         ({"channels": 0}, "localizer.channels=0"),
         ({"channels": "all"}, "localizer.channels=all"),
         ({"channels": True}, "localizer.channels=True"),
+        ({"channels": 8.0}, "localizer.channels=8.0"),
+        ({"seed": 1.5}, "localizer.seed=1.5 .*whole number"),
         ({"epsilon": 0.0}, "localizer.epsilon=0"),
         ({"epsilon": float("nan")}, "localizer.epsilon=nan"),
         ({"upsample": "cubic"}, "localizer.upsample=cubic"),

@@ -354,6 +354,8 @@ def test_a_wide_resnet_needs_little_memory() -> None:
         ("neighbors", "max", r"localizer\.neighbors=max.*average, concatenate"),
         ("neighborhood", 2, r"localizer\.neighborhood=2.*odd"),
         ("neighborhood", 0, r"localizer\.neighborhood=0"),
+        ("neighborhood", 3.0, r"localizer\.neighborhood=3\.0.*whole number"),
+        ("target_neighborhood", 1.0, r"localizer\.target_neighborhood=1\.0.*whole number"),
         ("target_neighborhood", 4, r"localizer\.target_neighborhood=4.*odd"),
         ("intercept", "none", r"localizer\.intercept=none.*place, shared"),
         ("alpha", 0, r"localizer\.alpha=0"),
