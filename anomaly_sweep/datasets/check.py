@@ -85,6 +85,15 @@ def check_dataset(
     ------
     DatasetError
         If the root holds no category at all, or the index cannot be used.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from anomaly_sweep import check_dataset
+    >>> from anomaly_sweep.datasets.synthetic import generate
+    >>> generate(Path("images"), size=32, n_train=2, n_test_good=1, n_per_defect=1)
+    >>> check_dataset(Path("images"), official_counts=False)
+    []
     """
     known = list_categories(root)
     names = known if categories is None else sorted(set(categories))

@@ -56,6 +56,15 @@ def list_categories(root: Path) -> list[str]:
     ------
     DatasetError
         If the root is missing or holds no category.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from anomaly_sweep import list_categories
+    >>> from anomaly_sweep.datasets.synthetic import generate
+    >>> generate(Path("images"), size=32, n_train=2, n_test_good=1, n_per_defect=1)
+    >>> list_categories(Path("images"))[:3]
+    ['bolt_head', 'bracket', 'chip']
     """
     if not root.is_dir():
         raise DatasetError(
@@ -124,6 +133,16 @@ def read_category(root: Path, name: str, *, dataset: str) -> Category:
     DatasetError
         If the category is missing, cannot be listed, lacks images, has links that lead nowhere, or a second
         folder of good test images.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from anomaly_sweep import read_category
+    >>> from anomaly_sweep.datasets.synthetic import generate
+    >>> generate(Path("images"), size=32, n_train=2, n_test_good=1, n_per_defect=1)
+    >>> category = read_category(Path("images"), "washer", dataset="mine")
+    >>> len(category.train), category.test_labels.tolist()
+    (2, [1, 0, 1, 1])
     """
     category, problems = scan_category(root, name, dataset=dataset)
     if problems:

@@ -29,23 +29,63 @@ from anomaly_sweep.tracking.writer import Recorder
 
 log = logging.getLogger(__name__)
 
+_NOTEBOOK = Parent("notebook")
+
 
 def run_configurations(
     configurations: Sequence[AnyConfiguration],
     tracking: TrackingConf,
     runtime: RuntimeConf,
-    parent: Parent,
+    parent: Parent = _NOTEBOOK,
 ) -> list[Outcome]:
     """Run configurations as one computation and record each of them.
 
     Every result is kept on disk by fingerprint as soon as its shard ends; with ``runtime.resume`` those
     that are there already, and did not fail, are not computed again.
 
+    Parameters
+    ----------
+    configurations : sequence of AnyConfiguration
+    tracking : TrackingConf
+        Where runs go.
+    runtime : RuntimeConf
+        How the work is done.
+    parent : Parent, optional
+        The sweep they belong to; a name alone by default, and each run stands by itself.
+
+    Returns
+    -------
+    list of Outcome
+        One a configuration, in their order.
+
     Raises
     ------
     AnomalySweepError
         For what makes the whole sweep impossible (nothing to read, weights that cannot be had, a tracking
         store that cannot be written), before long work starts. A single trial's failure is in its row.
+
+    Examples
+    --------
+    On two categories of the synthetic data set, which is generated first, with random weights:
+
+    >>> from anomaly_sweep import compose, long_table, run_configurations
+    >>> sweep = compose(
+    ...     "dataset.generate={size: 64, n_train: 4, n_test_good: 2, n_per_defect: 1}",
+    ...     "dataset.categories=[linen, washer]",
+    ...     "dataset.input_size=64",
+    ...     "backbone.weights=random",
+    ...     "layer=level2",
+    ...     "estimator=mvg,knn1",
+    ...     "runtime.workers=1",
+    ... )
+    >>> outcomes = run_configurations(*sweep)
+    >>> table = long_table(outcomes)
+    >>> print(table[["category", "estimator", "status"]].to_string(index=False))
+    category estimator status
+       linen       mvg     ok
+      washer       mvg     ok
+       linen      knn1     ok
+      washer      knn1     ok
     """
     fetch_weights(configuration.backbone for configuration in configurations)
     plan, works, known, store = _prepare(configurations, runtime)
@@ -89,12 +129,36 @@ def run_configurations(
 
 
 def describe_configurations(configurations: Sequence[AnyConfiguration], runtime: RuntimeConf) -> str:
-    """The plan of configurations in words (``runtime.plan_only``); nothing is computed or recorded.
+    """Put the plan of configurations in words (``runtime.plan_only``); nothing is computed or recorded.
+
+    Parameters
+    ----------
+    configurations : sequence of AnyConfiguration
+    runtime : RuntimeConf
+
+    Returns
+    -------
+    str
+        What would be computed, what is there already, and roughly what it costs.
 
     Raises
     ------
     AnomalySweepError
         As :func:`run_configurations`, for what can be known without making a network.
+
+    Examples
+    --------
+    >>> from anomaly_sweep import compose, describe_configurations
+    >>> sweep = compose(
+    ...     "dataset.generate={size: 64, n_train: 4, n_test_good: 2, n_per_defect: 1}",
+    ...     "dataset.categories=[linen, washer]",
+    ...     "dataset.input_size=64",
+    ...     "backbone.weights=random",
+    ...     "pca_mode=none,pca10,npca10",
+    ... )
+    >>> plan = describe_configurations(sweep.configurations, sweep.runtime)
+    >>> print(plan.splitlines()[0])
+    configurations      3
     """
     plan, works, _, _ = _prepare(configurations, runtime)
     return describe_work(plan, works, runtime)
