@@ -1,6 +1,6 @@
 """What training the flows costs: one at a time, stacked, and the floor their matrix products set.
 
-    python tests/benchmarks/bench_flows.py                 # both parts, on one CPU thread
+    python tests/benchmarks/bench_flows.py                 # all parts, on one CPU thread
     python tests/benchmarks/bench_flows.py --device cuda   # the first part on a GPU
 
 1. The 2,310 flows of Ono & Mori's grid with MVTec AD's shapes: RealNVP of 8 blocks, two hidden layers of 128,
@@ -12,6 +12,7 @@
    reductions, which is what a sweep trains together.
 2. The 2,310 flows of the grid on the embedded data set with the default preset, measured in full for one
    category: its 14 x 11 flows with their scoring, beside as many flows that all take the preset's most steps.
+3. One training step of the default preset with autograd and written out, in turns (docs/evidence.md).
 
 Times on a CPU are process times, which still wander with the machine; all ratios are of this run. The floor
 is the operations of all matrix products at the rate of a large float32 product.
@@ -51,6 +52,11 @@ REFERENCE = flow_settings(
 )
 #: All of a fixed number of steps, as many flows at once as above: what choosing the number costs against.
 ALL_STEPS = replace(FAST, folds=0)
+#: Flows of a stack, samples, dimensions: whose training step is timed by itself.
+STEPS = (
+    (1, 24, 12), (32, 24, 4), (5, 24, 40), (1, 240, 128),
+    (1, 240, 512), (32, 24, 16), (32, 240, 8), (8, 240, 64),
+)  # fmt: skip
 
 Shape = tuple[int, int]
 Stack = list[Shape]
@@ -219,11 +225,28 @@ def embedded() -> None:
         print(f"{name:38}{15 * seconds:>8.0f} s{7.5 * seconds:>9.0f} s{seconds / base:>8.2f}")
 
 
+def steps(device: torch.device) -> None:
+    """Part 3."""
+    print(f"a step of {FAST} on {device}")
+    print(f"{'flows':>6}{'samples':>9}{'dimensions':>12}{'autograd':>11}{'written out':>13}{'ratio':>7}")
+    for members, n, d in STEPS:
+        both = [stepper([(n, d)] * members, FAST, device, plain) for plain in (True, False)]
+        seconds: list[list[float]] = [[], []]
+        for turn in range(8):
+            for step, own in zip(both, seconds, strict=True):
+                own.append(timed(lambda step=step: [step() for _ in range(8)], device) / 8)  # type: ignore[misc]
+            if turn == 0:
+                seconds = [[], []]  # a warm-up
+        plain, written = map(statistics.median, seconds)
+        times = f"{1e3 * plain:>8.2f} ms{1e3 * written:>10.2f} ms{plain / written:>7.2f}"
+        print(f"{members:>6}{n:>9}{d:>12}{times}", flush=True)
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--part", choices=["grid", "embedded", "both"], default="both")
+    parser.add_argument("--part", choices=["grid", "embedded", "step", "all"], default="all")
     parser.add_argument("--strata", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8, help="timed steps of a sample, three times")
     parser.add_argument("--hidden", type=int, default=128)
@@ -233,9 +256,11 @@ def main() -> None:
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no GPU is there")
-    if arguments.part != "embedded":
+    if arguments.part in ("step", "all"):
+        steps(device)
+    if arguments.part in ("grid", "all"):
         grid(replace(REFERENCE, hidden=arguments.hidden), device, arguments.strata, arguments.steps)
-    if arguments.part != "grid" and device.type == "cpu":
+    if arguments.part in ("embedded", "all") and device.type == "cpu":
         embedded()
 
 

@@ -5,8 +5,8 @@ operations, and autograd adds to both: it copies at every split and concatenatio
 gradient anew. Here activations are overwritten where the backward pass does not read them, and every tensor
 and view is made once, which a CUDA graph needs as well. `coupling.loss` defines what is computed here.
 
-Autograd takes 1.4 (stacks of large flows) to 2.4 times (one small flow) as long a step, Adam included, on one
-CPU core: see docs/evidence.md.
+Autograd takes 1.3 (a stack of large flows) to 2.5 times (one small flow) as long a step, Adam included, on
+one CPU core (docs/evidence.md).
 """
 
 from __future__ import annotations

@@ -135,11 +135,8 @@ def _real(name: str, value: object, *, positive: bool) -> None:
 
 
 #: Cheap enough for a whole grid, and no further from the Gaussian than the training data say: a small flow
-#: that begins as MVG (estimators/gaussian.py) and takes the steps that held-back training samples speak for,
-#: 100 at most. Nothing here was read off test scores. The number of steps is each flow's own. Of the learning
-#: rates 2e-4 and 1e-3, the latter reached the held-back likelihood's gain in a fifth of the steps (0.55 for
-#: 0.57 nats; mean over PCA 50 % and NPCA 20 % of three ImageNet networks on three categories of MVTec AD).
-#: Five folds and one standard error are usual; blocks and widths are what a grid can afford.
+#: that begins as MVG (estimators/gaussian.py) and takes the steps that held-back training samples speak for.
+#: How it was chosen: docs/evidence.md.
 FAST = FlowSettings(
     blocks=4,
     coupling="glow",
@@ -153,10 +150,7 @@ FAST = FlowSettings(
 )
 
 #: The flow head of DifferNet (Rudolph et al., WACV 2021). 1,920 steps are its 192 epochs over 240 images
-#: in batches of 24.
-#:
-#: Cost: 135 (d = 24) to 196 million (d = 1248) parameters, 3 to 5 GB; on one CPU core 0.9 (d = 24) to 2 s
-#: (d = 512) a step, so half an hour to an hour a flow.
+#: in batches of 24. What it costs: docs/evidence.md.
 DIFFERNET = FlowSettings(
     blocks=8,
     coupling="glow",

@@ -65,8 +65,8 @@ class Network:
 
         Libraries choose a convolution's algorithm, and so its rounding, by the batch's shape: with one shape
         for all passes an image's features depend on the image alone. On a CPU it is always the same; on a
-        GPU it is ``batch_size``, and features made with another differ by rounding (about 1e-6 of a map's
-        largest value, which in a reduction to one or two components has moved an AUROC by .006).
+        GPU it is ``batch_size``, and features made with another differ by rounding (docs/evidence.md says how
+        much).
         """
         return CPU_BATCH if self.device.type == "cpu" else batch_size
 

@@ -63,14 +63,7 @@ class RidgeLocalizer:
 
     Notes
     -----
-    The defaults were read off the test sets of two categories, an oracle's choice. ResNet-18, 256 px, bottle
-    and transistor, pixel AUROC / AUPRO / image AUROC in percent: 97.6 / 91.6 / 99.4 and 96.9 / 89.2 / 88.6
-    (PatchCore with a 1 % bank on the same maps: 98.3 / 93.2 / 100.0 and 94.7 / 91.3 / 98.9). With
-    ``intercept=shared`` 97.6 / 92.6 / 98.8 and 78.5 / 62.2 / 69.8: a transistor that is missing leaves a
-    background that is predicted well, only the place tells. Much is due to the place: its mean alone,
-    without regression, gives 97.8 / 92.6 and 96.0 / 83.4. ``join=concatenate`` takes 3.5 times as long and
-    gives 97.6 / 91.6 / 99.5 and 97.1 / 90.1 / 89.8 (98.0 / 93.9 / 99.5 and 85.5 / 70.1 / 80.9 with
-    ``shared``). Up to 1e-2, alpha hardly matters.
+    The defaults are an oracle's choice on two categories: see docs/evidence.md.
     """
 
     score_scale: ClassVar[ScoreScale] = "ratio"
