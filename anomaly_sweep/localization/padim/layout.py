@@ -103,6 +103,44 @@ class Layout:
     parts: list[Part]
     finest: Grid
 
+    @classmethod
+    def of(
+        cls, shapes: dict[str, tuple[int, int, int]], channels: int | str, seed: int, *, nearest: bool
+    ) -> Layout:
+        """The layout of some of the channels.
+
+        Parameters
+        ----------
+        shapes : dict
+            Level -> (channels, height, width), in the order in which the channels are counted.
+        channels, seed
+            As of :func:`choose_channels`.
+        nearest : bool
+            Coarser levels reach the finest grid by nearest upsampling, so that their factors stay on their
+            own grids; else bilinearly, and all are on the finest.
+
+        Raises
+        ------
+        ConfigError
+            If there are fewer channels than asked for, or ``nearest`` grids that do not divide each other.
+        """
+        chosen = choose_channels(sum(c for c, _, _ in shapes.values()), channels, seed)
+        grids = {level: (h, w) for level, (_, h, w) in shapes.items()}
+        finest = max(grids.values(), key=lambda grid: grid[0] * grid[1])
+        if nearest:
+            _check_nested(grids)
+        by_level, first = [], 0
+        for level, (c, h, w) in shapes.items():
+            by_level.append((level, [i - first for i in chosen if first <= i < first + c], (h, w)))
+            first += c
+        by_level = sorted((p for p in by_level if p[1]), key=lambda p: p[2][0] * p[2][1])
+        chain = tuple(grid for _, _, grid in by_level)
+        parts = [
+            Part(level, some, grid, chain[: i + 1] if nearest else (grid,), grid if nearest else finest)
+            for i, (level, some, grid) in enumerate(by_level)
+        ]
+        return cls(shapes, parts, finest)
+
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Cells and channels of each part's factors."""
@@ -147,7 +185,7 @@ class Layout:
         return max(width for width in range(1, max(most, 1) + 1) if row % width == 0)
 
 
-def check_nested(grids: dict[str, Grid]) -> None:
+def _check_nested(grids: dict[str, Grid]) -> None:
     """Raise ConfigError unless the grids, coarsest first, divide each other."""
     ordered = sorted(grids.items(), key=lambda item: item[1][0] * item[1][1])
     for (coarse, (h, w)), (fine, (H, W)) in pairwise(ordered):

@@ -25,7 +25,7 @@ from anomaly_sweep.localization.padim.gaussians import (
     factorise,
     unnest,
 )
-from anomaly_sweep.localization.padim.layout import AUTO, Layout, Part, check_nested, choose_channels
+from anomaly_sweep.localization.padim.layout import AUTO, Layout
 from anomaly_sweep.metrics.ties import ScoreScale
 
 NEAREST, BILINEAR = "nearest", "bilinear"
@@ -39,7 +39,8 @@ class Padim:
     levels : list of str
         Levels whose features are joined; the paper's are level2, level3 and level4.
     channels : int or "auto"
-        Size of the random subset of their channels: see :func:`choose_channels`.
+        Size of the random subset of their channels: see
+        :func:`~anomaly_sweep.localization.padim.layout.choose_channels`.
     seed : int
         Of that subset, which is the same for every category.
     epsilon : float
@@ -175,20 +176,4 @@ class Padim:
 
     def _plan(self, shapes: Shapes) -> Layout:
         mine = {level: shapes[level] for level in self._levels}
-        chosen = choose_channels(sum(c for c, _, _ in mine.values()), self._channels, self._seed)
-        grids = {level: (h, w) for level, (_, h, w) in mine.items()}
-        finest = max(grids.values(), key=lambda grid: grid[0] * grid[1])
-        nearest = self._upsample == NEAREST
-        if nearest:
-            check_nested(grids)
-        by_level, first = [], 0
-        for level, (c, h, w) in mine.items():
-            by_level.append((level, [i - first for i in chosen if first <= i < first + c], (h, w)))
-            first += c
-        by_level = sorted((p for p in by_level if p[1]), key=lambda p: p[2][0] * p[2][1])
-        chain = tuple(grid for _, _, grid in by_level)
-        parts = [
-            Part(level, channels, grid, chain[: i + 1] if nearest else (grid,), grid if nearest else finest)
-            for i, (level, channels, grid) in enumerate(by_level)
-        ]
-        return Layout(mine, parts, finest)
+        return Layout.of(mine, self._channels, self._seed, nearest=self._upsample == NEAREST)
