@@ -66,13 +66,13 @@ def refuse_too_much(
         What to do about it.
     """
     if limit is not None:
-        said = f"{setting} allows"
+        source = f"{setting} allows"
     else:
         free = available_bytes(device)
         if free is None:
             return
-        limit, said = free + held, "it can have"
+        limit, source = free + held, "it can have"
     if needed > limit:
         raise EstimatorError(
-            f"{what} needs {needed / 1e9:.3g} GB of memory, {said} {limit / 1e9:.3g} GB; {advice}"
+            f"{what} needs {needed / 1e9:.3g} GB of memory, {source} {limit / 1e9:.3g} GB; {advice}"
         )

@@ -64,24 +64,24 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     if declared is not None and not isinstance(declared, bool):
         raise ConfigError(f"estimator.{KEY}={declared} is not allowed; allowed: true, false, null")
     plain = {key: value for key, value in config.items() if key != KEY}
-    made = construct("estimator", plain, seed=seed, random_state=seed % 2**32)
-    if type(made).__module__.startswith(f"{_OURS}."):
+    estimator = construct("estimator", plain, seed=seed, random_state=seed % 2**32)
+    if type(estimator).__module__.startswith(f"{_OURS}."):
         if declared is not None:
             raise ConfigError(
                 f"estimator.{KEY} has no part in {config['_target_']}: its scores are higher for anomalous "
                 "images"
             )
-        return made  # type: ignore[no-any-return]
-    return Detector(made, config["name"], declared)
+        return estimator  # type: ignore[no-any-return]
+    return Detector(estimator, config["name"], declared)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of an estimator's config changes its results: its name does not, a preset's content does."""
-    own = {key: value for key, value in config.items() if key != "name" and (key, value) != (KEY, None)}
+    content = {key: value for key, value in config.items() if key != "name" and (key, value) != (KEY, None)}
     settings = getattr(build(config, seed=0), "settings", None)
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        own["settings"] = dataclasses.asdict(settings)
-    return own
+        content["settings"] = dataclasses.asdict(settings)
+    return content
 
 
 def capability_of(config: Mapping[str, Any]) -> Capability:

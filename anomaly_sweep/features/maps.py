@@ -186,8 +186,8 @@ def read_maps(network: Network, batch: Tensor, levels: Sequence[str], count: int
         # inference tensors could not be changed later.
         kept = m[:count]
         with torch.inference_mode(False):
-            own = torch.empty(kept.shape, dtype=m.dtype, device=m.device)
-        maps[level] = own.copy_(kept)
+            copy = torch.empty(kept.shape, dtype=m.dtype, device=m.device)
+        maps[level] = copy.copy_(kept)
 
     synchronise(network.device)
     begun = time.perf_counter()

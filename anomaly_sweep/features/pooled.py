@@ -96,10 +96,10 @@ def features_of(
                     runner = ImageRunner(
                         network, shard.input_size, shard.center_crop, batch_size, decoders, on_image
                     )
-                    made = _extract(runner, shard, split, [lv for lv in lacking if lv not in unusable])
-                    for level, pools in made.items():
+                    extracted = _extract(runner, shard, split, [lv for lv in lacking if lv not in unusable])
+                    for level, pools in extracted.items():
                         cache.put(shard.about(split, level), pools)
-                    found |= made
+                    found |= extracted
         splits[split] = found
     return ShardFeatures(splits["train"], splits["test"], unusable)
 
@@ -126,13 +126,13 @@ def _extract(runner: ImageRunner, shard: Shard, split: str, levels: Sequence[str
             f"{shard.category.name}: there are no {split} images; add some or leave the category out"
         )
     augmentation = shard.augmentation if split == "train" else None
-    made = extract(runner, records, levels, augmentation=augmentation, category=shard.category.name)
+    extracted = extract(runner, records, levels, augmentation=augmentation, category=shard.category.name)
     expected = shard.n_train if split == "train" else len(records)
-    for level, pools in made.items():
+    for level, pools in extracted.items():
         for name, rows in pools.items():
             if len(rows) != expected:
                 raise AnomalySweepError(
                     f"{shard.category.name}: {level} gave {len(rows)} rows of {name} features for {expected} "
                     f"{split} images; its node ({shard.backbone.levels[level]}) must give one map an image"
                 )
-    return made
+    return extracted

@@ -25,11 +25,11 @@ def build(config: Mapping[str, Any]) -> Localizer:
     ConfigError
         As :func:`anomaly_sweep.instantiate.construct`, or if what is made is no localizer.
     """
-    made = construct("localizer", config)
-    lacking = [name for name in _METHODS if not hasattr(made, name)]
+    localizer = construct("localizer", config)
+    lacking = [name for name in _METHODS if not hasattr(localizer, name)]
     if lacking:
         raise ConfigError(f"localizer {config['name']}: {config['_target_']} has no {lacking[0]}")
-    return cast(Localizer, made)
+    return cast(Localizer, localizer)
 
 
 def levels_of(config: Mapping[str, Any], levels: Collection[str], backbone: str) -> tuple[str, ...]:

@@ -159,10 +159,10 @@ class _Descending:
         """Take a step."""
         assert self._descent is not None
         if self._batches is not None:
-            columns, own = next(self._batches)
+            columns, weights = next(self._batches)
             columns = columns.to(self.data.device)[:, None].expand_as(self._x)
             torch.gather(self.data, 2, columns, out=self._x)
-            self._weights.copy_(own)
+            self._weights.copy_(weights)
         self._descent.advance()
         self.losses.append(self._descent.step.loss.clone())
 
@@ -185,7 +185,7 @@ def _steps(members: Sequence[_Member], shape: FlowShape, device: torch.device) -
         return [settings.steps] * len(members)
     parts: list[_Part] = []
     scales: list[float] = []
-    own: dict[int, slice] = {}
+    folds: dict[int, slice] = {}
     for i, member in enumerate(members):
         begun = len(parts)
         for rows in kept(len(member.x), settings.folds):
@@ -195,11 +195,11 @@ def _steps(members: Sequence[_Member], shape: FlowShape, device: torch.device) -
             parts.append(_Part(whitener(x[np.append(rows, held)]), len(rows), member.seed))
             scales.append(whitener.log_det)
         if len(parts) > begun:
-            own[i] = slice(begun, len(parts))
-    if not own:
+            folds[i] = slice(begun, len(parts))
+    if not folds:
         return [0] * len(members)
-    curves = _curves(parts, scales, list(own.values()), shape, device)
-    chosen = {i: choose(curve, settings.patience) for i, curve in zip(own, curves, strict=True)}
+    curves = _curves(parts, scales, list(folds.values()), shape, device)
+    chosen = {i: choose(curve, settings.patience) for i, curve in zip(folds, curves, strict=True)}
     return [chosen.get(i, 0) for i in range(len(members))]
 
 
@@ -224,15 +224,15 @@ def _curves(
             continue  # reading at every step would make the host wait
         seen = torch.stack(waiting).cpu().double().numpy()
         waiting = []
-        for own, member in zip(found, members, strict=True):
+        for curve, member in zip(found, members, strict=True):
             held = [
                 seen[:, i, parts[i].rows : len(parts[i].x)] - scales[i]
                 for i in range(member.start, member.stop)
             ]
-            own.append(np.concatenate(held, 1))
-        if all(is_decided(np.concatenate(own).mean(1), settings.patience) for own in found):
+            curve.append(np.concatenate(held, 1))
+        if all(is_decided(np.concatenate(curve).mean(1), settings.patience) for curve in found):
             break
-    return [np.concatenate(own) for own in found]
+    return [np.concatenate(curve) for curve in found]
 
 
 def _train(
@@ -264,14 +264,14 @@ def _fit(
     for step in range(1, max(taken) + 1):
         flows.advance()
         if trained is not flows.parameters and step in taken:
-            ended = [i for i, own in enumerate(taken) if own == step]
+            ended = [i for i, count in enumerate(taken) if count == step]
             for view, now in zip(trained, flows.parameters, strict=True):
                 view[ended] = now[ended]
     last = loss(trained, flows.permutations, flows.data, flows.weights, shape)
     history = torch.stack([*flows.losses, last]).cpu().double().numpy()
     results: list[FittedFlow | EstimatorError] = []
-    for i, (member, own) in enumerate(zip(members, taken, strict=True)):
-        losses = np.append(history[:own, i], history[-1, i])
+    for i, (member, count) in enumerate(zip(members, taken, strict=True)):
+        losses = np.append(history[:count, i], history[-1, i])
         results.append(
             _diverged(losses, member, shape)
             or FittedFlow([p[i].clone() for p in trained], flows.orders[i], shape, whiteners[i], losses)

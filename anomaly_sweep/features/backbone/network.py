@@ -115,10 +115,10 @@ class Network:
         hooks = []
         # A folded batch norm has left its parameters with the convolution: the file's names still count.
         for name, module in self.model.named_modules():
-            own = [f"{name}.{p}" if name else p for p in (*module._parameters, *module._buffers)]
-            own += getattr(module, "folded_names", [])
-            if own:
-                hooks.append(module.register_forward_pre_hook(lambda _m, _i, own=own: used.update(own)))
+            names = [f"{name}.{p}" if name else p for p in (*module._parameters, *module._buffers)]
+            names += getattr(module, "folded_names", [])
+            if names:
+                hooks.append(module.register_forward_pre_hook(lambda _m, _i, names=names: used.update(names)))
         try:
             self.read(torch.zeros(1, 3, side, side, device=self.device), [level], lambda _level, _maps: None)
         finally:

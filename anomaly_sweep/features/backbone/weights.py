@@ -182,12 +182,12 @@ def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[
     if backbone.weights == PACKAGED:
         to_timm = packaged(backbone.model).to_timm
         state = {to_timm(name): tensor for name, tensor in state.items()}
-    own = model.state_dict()
-    unknown = sorted(set(state) - set(own))
+    expected = model.state_dict()
+    unknown = sorted(set(state) - set(expected))
     wrong = [
-        f"{name} is {tuple(tensor.shape)}, the network's {tuple(own[name].shape)}"
+        f"{name} is {tuple(tensor.shape)}, the network's {tuple(expected[name].shape)}"
         for name, tensor in state.items()
-        if name in own and tensor.shape != own[name].shape
+        if name in expected and tensor.shape != expected[name].shape
     ]
     if unknown or wrong:
         found = _some([*(f"{name} is not in the network" for name in unknown), *wrong])
@@ -196,7 +196,7 @@ def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[
         model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # quantised or sparse tensors
         raise WeightsError(f"{path} does not fit {backbone.model}: {error}") from error
-    return frozenset(name for name in set(own) - set(state) if not name.endswith("num_batches_tracked"))
+    return frozenset(name for name in set(expected) - set(state) if not name.endswith("num_batches_tracked"))
 
 
 def missing_message(backbone: BackboneConf, level: str, missing: Iterable[str]) -> str:

@@ -47,22 +47,22 @@ class Factors:
     mean : Tensor of shape (m, 1, c)
     deeper : tuple of Tensor, one for each level before, of shape (m_j, c_j, g * c)
         L_kj transposed; those of the g = m / m_j cells inside a cell of level j side by side.
-    own : Tensor of shape (m, c, c)
+    inverse : Tensor of shape (m, c, c)
         The inverse of L_kk, transposed.
     """
 
     mean: Tensor
     deeper: tuple[Tensor, ...]
-    own: Tensor
+    inverse: Tensor
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them."""
-        return (self.mean, *self.deeper, self.own)
+        return (self.mean, *self.deeper, self.inverse)
 
     def of(self, band: Band) -> Factors:
         """Those of a band of cells, as views."""
-        return Factors(band.of(self.mean), tuple(band.of(row) for row in self.deeper), band.of(self.own))
+        return Factors(band.of(self.mean), tuple(band.of(row) for row in self.deeper), band.of(self.inverse))
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ def factorise(blocks: Sequence[Tensor], epsilon: float) -> list[Factors]:
                 "PaDiM cannot be fitted: a covariance is not positive definite, because the features are so "
                 f"large that localizer.epsilon={epsilon:g} is lost in rounding; raise it"
             )
-        own = torch.linalg.solve_triangular(lower.mT, torch.eye(c).to(lower), upper=True)
-        whitened.append(rest @ own)
-        factors.append(Factors(mean, deeper, own))
+        inverse = torch.linalg.solve_triangular(lower.mT, torch.eye(c).to(lower), upper=True)
+        whitened.append(rest @ inverse)
+        factors.append(Factors(mean, deeper, inverse))
     return factors
 
 
@@ -192,7 +192,7 @@ def distances(blocks: Sequence[Tensor], factors: Sequence[Factors], places: int)
     whitened: list[Tensor] = []
     total = blocks[0].new_zeros(places, blocks[0].shape[1])
     for block, row in zip(blocks, factors, strict=True):
-        y = _unexplained(block - row.mean, row.deeper, whitened) @ row.own
+        y = _unexplained(block - row.mean, row.deeper, whitened) @ row.inverse
         norms = y.square().sum(2)
         total.view(len(y), -1, norms.shape[1]).add_(norms[:, None])
         whitened.append(y)

@@ -163,7 +163,7 @@ class Padim:
         b = taken[0].shape[1]
         found = taken[0].new_empty(layout.places, b)
         for band in layout.score_bands(b):
-            blocks = [part.features([own], band) for part, own in zip(layout.parts, taken, strict=True)]
+            blocks = [part.features([values], band) for part, values in zip(layout.parts, taken, strict=True)]
             places = band.of(found)
             places.copy_(distances(blocks, [row.of(band) for row in self._factors], len(places)))
         if not found.isfinite().all():
@@ -175,5 +175,5 @@ class Padim:
         return None if self._layout is None else self._layout.shapes
 
     def _plan(self, shapes: Shapes) -> Layout:
-        mine = {level: shapes[level] for level in self._levels}
-        return Layout.of(mine, self._channels, self._seed, nearest=self._upsample == NEAREST)
+        read = {level: shapes[level] for level in self._levels}
+        return Layout.of(read, self._channels, self._seed, nearest=self._upsample == NEAREST)

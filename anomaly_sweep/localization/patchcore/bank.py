@@ -117,8 +117,8 @@ class TrainingPatches:
         if numbers == width:
             return self.patches.join(parts).T.contiguous()
         if self._matrix is None:
-            made = torch.Generator().manual_seed(self.selection.seed)
-            self._matrix = torch.randn(width, numbers, generator=made).to(parts[0])
+            generator = torch.Generator().manual_seed(self.selection.seed)
+            self._matrix = torch.randn(width, numbers, generator=generator).to(parts[0])
         return self.patches.project(parts, self._matrix)
 
 
@@ -186,8 +186,8 @@ class Bank:
         indices = self._nearest(parts)
         # In portions that stay in a processor's cache: memory for all at once costs more than the arithmetic.
         distances = [
-            torch.linalg.vector_norm(self.vectors.index_select(0, nearest).sub_(own), dim=1)
-            for own, nearest in zip(
+            torch.linalg.vector_norm(self.vectors.index_select(0, nearest).sub_(queries), dim=1)
+            for queries, nearest in zip(
                 torch.split(joined.T.contiguous(), self._portion),
                 torch.split(indices, self._portion),
                 strict=True,
@@ -205,7 +205,9 @@ class Bank:
         patches = self.patches
         rows, columns = patches.grid
         queries = [part.flatten(1).T for part in parts]
-        upsampling = [patches.upsampling(part, own) for part, own in zip(patches.parts, parts, strict=True)]
+        upsampling = [
+            patches.upsampling(part, values) for part, values in zip(patches.parts, parts, strict=True)
+        ]
         least = queries[0].new_full((patches.places,), torch.inf)
         indices = torch.zeros(patches.places, dtype=torch.int64, device=least.device)
         for i, norms in enumerate(torch.split(self._norms, self._block)):
@@ -213,11 +215,11 @@ class Bank:
             total = norms.expand(patches.places, -1)
             coarser = []
             for part, query, matrices in zip(patches.parts, queries, upsampling, strict=True):
-                own = vectors[:, part.low : part.high].T
+                components = vectors[:, part.low : part.high].T
                 if matrices is None:
-                    total = torch.addmm(total, query, own, alpha=-2)
+                    total = torch.addmm(total, query, components, alpha=-2)
                 else:
-                    coarser.append((part, query @ own, *matrices))
+                    coarser.append((part, query @ components, *matrices))
             total = total.view(rows, columns, -1)
             for part, products, row_matrix, column_matrix in coarser:
                 height, width = part.grid

@@ -66,8 +66,8 @@ def _initial(rows: Tensor, start: str, seed: int) -> Tensor:
     if start == FARTHEST:
         first = _squares(rows, rows.mean(0)).argmax()
     else:
-        made = torch.Generator().manual_seed(seed)
-        chosen = torch.randint(len(rows), (_AVERAGED,), generator=made).to(rows.device)
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randint(len(rows), (_AVERAGED,), generator=generator).to(rows.device)
         if start == AVERAGED:
             distances = torch.stack([_squares(rows, row).sqrt_() for row in rows[chosen]])
             return distances.mean(0).square_()
@@ -135,10 +135,10 @@ def _update(rows: Tensor, norms: Tensor, reach: Tensor, which: Tensor, picks: Te
     high, wide = (1024, 256) if rows.device.type == "cpu" else (65536, 1024)
     selected, lengths = rows[picks], norms[picks]
     for some in torch.split(which, high):
-        own, length = rows[some], norms[some]
+        block, length = rows[some], norms[some]
         least = torch.full_like(length, math.inf)
         for others, there in zip(torch.split(selected, wide), torch.split(lengths, wide), strict=True):
-            products = torch.addmm(there, own, others.T, alpha=-2)
+            products = torch.addmm(there, block, others.T, alpha=-2)
             least = torch.minimum(least, products.amin(1))
         reach[some] = torch.minimum(reach[some], _distance(least + length, length))
 

@@ -210,9 +210,9 @@ class PatchCore:
     def _weight(bank: Bank, joined: Tensor, grid: Tensor, indices: Tensor, count: int) -> Tensor:
         """1 - softmax of the distance to the nearest vector among those to its neighbours in the bank."""
         place = grid.argmax(0, keepdim=True)
-        own = joined[:, place].T
+        vector = joined[:, place].T
         around = bank.neighbors(indices[place][0], count)
-        return 1 - (own - bank.vectors[around]).square().sum(1).sqrt().softmax(0)[0]
+        return 1 - (vector - bank.vectors[around]).square().sum(1).sqrt().softmax(0)[0]
 
     def _patches_of(self, shapes: Shapes) -> Patches:
         return Patches(shapes, self._levels, self._variant, self._neighborhood)

@@ -66,8 +66,8 @@ def neighborhood_kernel(part: Part, index: int, n_levels: int, variant: str, siz
     if variant == PAPER:
         return torch.full((part.channels, 1, size, size), 1 / size**2)
     values, width = part.channels * size**2, part.high - part.low
-    own = slice(index * _OFFICIAL_WIDTH, (index + 1) * _OFFICIAL_WIDTH)
-    joining = windows(n_levels * _OFFICIAL_WIDTH, _OFFICIAL_WIDTH)[part.low : part.high, own]
+    numbers = slice(index * _OFFICIAL_WIDTH, (index + 1) * _OFFICIAL_WIDTH)
+    joining = windows(n_levels * _OFFICIAL_WIDTH, _OFFICIAL_WIDTH)[part.low : part.high, numbers]
     whole = (joining @ windows(values, _OFFICIAL_WIDTH)).tocoo()
     most = gcd(part.channels, width)
     groups = max(
@@ -138,21 +138,21 @@ class Patches:
                 neighborhood_kernel(part, i, len(self.parts), self.variant, self.neighborhood)
                 for i, part in enumerate(self.parts)
             ]
-        made = []
+        parts = []
         for i, part in enumerate(self.parts):
-            own = maps[part.level][image : image + 1]
-            self._kernels[i] = kernel = self._kernels[i].to(own.device)
+            level_maps = maps[part.level][image : image + 1]
+            self._kernels[i] = kernel = self._kernels[i].to(level_maps.device)
             groups = part.channels // kernel.shape[1]
-            made.append(conv2d(own, kernel, padding=self.neighborhood // 2, groups=groups)[0])
-        return made
+            parts.append(conv2d(level_maps, kernel, padding=self.neighborhood // 2, groups=groups)[0])
+        return parts
 
     def upsampling(self, part: Part, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """The matrices that upsample rows and columns of a part; None where its grid is the finest."""
         if part.grid == self.grid:
             return None
         rows, columns = (
-            torch.from_numpy(rendering(own, finest, 0.0)).to(like)
-            for own, finest in zip(part.grid, self.grid, strict=True)
+            torch.from_numpy(rendering(coarse, finest, 0.0)).to(like)
+            for coarse, finest in zip(part.grid, self.grid, strict=True)
         )
         return rows, columns
 
@@ -181,6 +181,6 @@ class Patches:
         """The vectors times a matrix (width, k): (places, k)."""
         projected = parts[0].new_zeros(projection.shape[1], self.places)
         for part, values in zip(self.parts, parts, strict=True):
-            own = projection[part.low : part.high].T @ values.flatten(1)
-            projected += self.upsample(part, own.view(-1, *part.grid))
+            products = projection[part.low : part.high].T @ values.flatten(1)
+            projected += self.upsample(part, products.view(-1, *part.grid))
         return projected.T.contiguous()

@@ -113,9 +113,9 @@ class Joining:
         if self._identity:
             return maps.flatten(2)
         b, c = maps.shape[:2]
-        made = (maps @ self._columns.T).flatten(0, 1)
+        joined = (maps @ self._columns.T).flatten(0, 1)
         # A product of (grid, size) with all maps would be made transposed, and copied.
-        made = self._rows.expand(b * c, -1, -1).bmm(made)
+        joined = self._rows.expand(b * c, -1, -1).bmm(joined)
         if self.factor > 1:
-            made = made.reshape(b * c, *self._counts).transpose(2, 3)
-        return made.reshape(b, c * self.factor, self.places)
+            joined = joined.reshape(b * c, *self._counts).transpose(2, 3)
+        return joined.reshape(b, c * self.factor, self.places)
