@@ -10,10 +10,11 @@ import pandas as pd
 
 from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.claims_table import claims_table, ridge_claims_table
-from multirun_analysis.papers.ono_mori.claims import check_claims
+from multirun_analysis.papers.ono_mori.claims import check_claims, claims_table
+from multirun_analysis.papers.ono_mori.study import backbones, choose_study
 from multirun_analysis.papers.ono_mori.tables import tables, tables_of
-from multirun_analysis.papers.ridge.claims import check_ridge_claims
+from multirun_analysis.papers.ridge.claims import check_ridge_claims, ridge_claims_table
+from multirun_analysis.papers.ridge.study import localization_backbones
 from multirun_analysis.papers.ridge.tables import ridge_tables
 from multirun_analysis.rendering.html import page, table_html
 from multirun_analysis.rendering.table import Absent, Table
@@ -22,13 +23,12 @@ from multirun_analysis.rendering.write import DOCUMENT, table_files, write_table
 from multirun_analysis.summary.compare import compare
 from multirun_analysis.summary.effects import effects
 from multirun_analysis.summary.effects_tables import effects_tables
-from multirun_analysis.summary.free_pivot import free_pivot
-from multirun_analysis.summary.localizers import localization_backbones
-from multirun_analysis.summary.scope import Scope
-from multirun_analysis.summary.study import backbones, choose_study
+from multirun_analysis.summary.pivot import pivot
+from multirun_analysis.summary.study import Study
 from multirun_analysis.trials.collect import ALL, choices, one_sweep, read, say, studies
 from multirun_analysis.trials.long_table import FORMATS as FILE_SUFFIXES
-from multirun_analysis.trials.long_table import Reading, collect, save_trials, with_known_suffix
+from multirun_analysis.trials.long_table import save_trials, with_known_suffix
+from multirun_analysis.trials.read import Reading, collect
 from multirun_analysis.trials.tasks import LOCALIZATION, PAPERS
 
 SUFFIXES = {"text": ".txt", "md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
@@ -88,7 +88,7 @@ def _tables_of(args: argparse.Namespace, reading: Reading, backbone: str | None)
 def _pivot(args: argparse.Namespace) -> int:
     reading = read(args)
     over = [name.strip() for name in args.average_over.split(",") if name.strip()]
-    table = free_pivot(
+    table = pivot(
         reading.trials, args.rows, args.cols, args.where, over, value=args.value, origins=reading.origins
     )
     _print([table], args.format)
@@ -117,12 +117,12 @@ def _effects(args: argparse.Namespace) -> int:
 
 def _figures(args: argparse.Namespace) -> int:
     # matplotlib is slow to import
-    from multirun_analysis.figures.every import localization_pictures, pictures
+    from multirun_analysis.figures.catalog import localization_pictures, pictures
     from multirun_analysis.figures.style import Picture, save
 
     reading = read(args)
     found = studies(args, reading)
-    drawn: list[tuple[Scope, list[Picture | Absent]]] = [
+    drawn: list[tuple[Study, list[Picture | Absent]]] = [
         (study, pictures(study, effects(study), tables_of(study))) for study in found.detection
     ]
     drawn += [(study, localization_pictures(study)) for study in found.localization]
@@ -143,7 +143,7 @@ def _figures(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from multirun_analysis.reporting.page import report  # matplotlib is slow to import
+    from multirun_analysis.reporting.page import report
 
     reading = read(args)
     chosen = choices(args)
@@ -173,7 +173,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _scores(args: argparse.Namespace) -> int:
-    from multirun_analysis.summary.per_image import scored  # pyarrow and mlflow are slow to import
+    from multirun_analysis.summary.per_image import scored
     from multirun_analysis.summary.per_image_tables import (
         area_table,
         comparison_table,
@@ -206,7 +206,7 @@ def _scores(args: argparse.Namespace) -> int:
 def _log(args: argparse.Namespace, trials: pd.DataFrame, files: list[Path], base: Path, place: str) -> None:
     """What was written, onto the parent run, where that was asked for."""
     if args.log:
-        from multirun_analysis.trials.publish import log_files  # imports mlflow
+        from multirun_analysis.trials.publish import log_files
 
         terminal.say(log_files(args.tracking_uri, args.experiment, trials, files, base, place))
 

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.style import COLOURS, GREY, MARKERS, Picture, panels
+from multirun_analysis.papers.ono_mori.study import comparison
 from multirun_analysis.rendering.table import Absent, Table
-from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.study import DetectionStudy
 
 #: Points of one table: their name, and (published, ours).
 Points = dict[str, list[tuple[float, float]]]
 
 
-def published_scatter(tables: Sequence[Table | Absent], study: Study) -> Picture | Absent:
+def published_scatter(tables: Sequence[Table | Absent], study: DetectionStudy) -> Picture | Absent:
     """Every cell that both have, by table."""
     name, title = "against_published", "Ours against the published values"
     points = {table.title.split(":")[0]: paired(table) for table in tables if isinstance(table, Table)}
     points = {key: those for key, those in points.items() if those and "not in the paper" not in key}
     if not points:
         return Absent(name, title, "no table has a cell that the paper prints too")
-    caption = f"One mark a cell; on the line both are the same. {study.comparison()}"
+    caption = f"One mark a cell; on the line both are the same. {comparison(study)}"
     return Picture(name, title, caption, lambda: _draw(points))
 
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from multirun_analysis.figures.style import COLOURS, Picture, panels
 from multirun_analysis.stats.delong import area
 from multirun_analysis.stats.intervals import Floats
-from multirun_analysis.summary.per_image import Images, Scored
+from multirun_analysis.summary.per_image import Scored
 from multirun_analysis.summary.per_image_tables import said
+from multirun_analysis.trials.image_scores import Images
 
 BINS = 24
 COLUMNS = 5

@@ -8,18 +8,18 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multirun_analysis.figures.over_layers import layer_matrix
+from multirun_analysis.figures.layers import layer_matrix
 from multirun_analysis.figures.style import Picture
 from multirun_analysis.rendering.table import Absent
 from multirun_analysis.stats.intervals import INTERVAL_CATEGORIES, Ranking, rank
-from multirun_analysis.summary.matrix import Matrix, category_matrix
-from multirun_analysis.summary.study import Study
-from multirun_analysis.summary.wording import ordered
+from multirun_analysis.summary.category_matrix import CategoryMatrix, category_matrix
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import ordered
 
 ALPHA = 0.05
 
 
-def critical_differences(study: Study) -> Picture | Absent:
+def critical_differences(study: DetectionStudy) -> Picture | Absent:
     """A diagram each for the layers, the reductions and the estimators."""
     name, title = "critical_differences", "Mean ranks over categories"
     if len(study.categories) < INTERVAL_CATEGORIES:
@@ -38,7 +38,7 @@ def critical_differences(study: Study) -> Picture | Absent:
             study, "estimator", estimators, at | {"pca_mode": "npca50"}
         ),
     }
-    made = {key: m for key, m in found.items() if isinstance(m, Matrix) and len(m.choices) > 2}
+    made = {key: m for key, m in found.items() if isinstance(m, CategoryMatrix) and len(m.choices) > 2}
     if not made:
         return Absent(name, title, "no group has three choices with complete categories")
     caption = (
@@ -49,7 +49,7 @@ def critical_differences(study: Study) -> Picture | Absent:
     return Picture(name, title, caption, lambda: _draw(made))
 
 
-def _blind(made: dict[str, Matrix], categories: int) -> str:
+def _blind(made: dict[str, CategoryMatrix], categories: int) -> str:
     """Which diagrams cannot tell any pair apart, however different."""
     least = 2.0 ** (1 - categories)  # two-sided, of one choice ahead in every category
     blind = [key for key, m in made.items() if least * math.comb(len(m.choices), 2) > ALPHA]
@@ -75,7 +75,7 @@ def cliques(ranking: Ranking, alpha: float = ALPHA) -> list[tuple[int, ...]]:
     return found
 
 
-def _draw(made: dict[str, Matrix]) -> Figure:
+def _draw(made: dict[str, CategoryMatrix]) -> Figure:
     rankings = {key: rank(matrix.values) for key, matrix in made.items()}
     heights = [1.0 + 0.13 * len(made[key].choices) + 0.09 * len(cliques(r)) for key, r in rankings.items()]
     figure = Figure(figsize=(6.4, sum(heights)), layout="constrained")

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from multirun_analysis.figures.style import COLOURS, GREY, Picture, panels
 from multirun_analysis.papers.published import ono_mori
 from multirun_analysis.rendering.table import Absent
-from multirun_analysis.summary.pivot import PivotResult, mean_table
-from multirun_analysis.summary.study import Study
-from multirun_analysis.summary.wording import estimator_name, ordered
+from multirun_analysis.summary.means import MeanTable, mean_table
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import estimator_name, ordered
 
 LOOKS: dict[str, dict[str, Any]] = {
     "npca": {"color": COLOURS[2], "marker": "o", "linestyle": "-", "label": "NPCA"},
@@ -21,7 +21,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 COLUMNS = 3
 
 
-def rate_curves(study: Study) -> Picture | Absent:
+def rate_curves(study: DetectionStudy) -> Picture | Absent:
     """Mean AUROC over the percentage kept, one panel an estimator, the published values faint beside."""
     name, title = "rate_curves", "Mean AUROC by reduction rate"
     at = {"layer": study.layer, "pooling": "avg", "augmentation": "none"}
@@ -40,7 +40,7 @@ def rate_curves(study: Study) -> Picture | Absent:
     return Picture(name, title, caption, lambda: _draw(pivot, estimators))
 
 
-def _draw(pivot: PivotResult, estimators: list[str]) -> Figure:
+def _draw(pivot: MeanTable, estimators: list[str]) -> Figure:
     columns = min(COLUMNS, len(estimators))
     rows = -(-len(estimators) // columns)
     figure, axes = panels(rows, columns, 2.3 * columns + 0.3, 2.1 * rows + 0.4)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from multirun_analysis.papers.ridge.measured import about_defaults
 from multirun_analysis.papers.verdicts import ALPHA, MIN_CATEGORIES, Claim
 from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table
-from multirun_analysis.summary.localizers import LocalizationStudy
 from multirun_analysis.summary.study import Study
 
 CORNER = ("verdict", "figure [95 %]", "bound", "p", "Holm p", "paper")
@@ -28,39 +26,46 @@ def how(made: Sequence[Claim]) -> str:
     )
 
 
-def claims_table(made: Sequence[Claim], study: Study) -> Table:
-    """A line for each statement: the verdict, the figure, its interval, p, and the paper's own figure."""
+def claims_table(
+    claims: Sequence[Claim],
+    study: Study,
+    *,
+    name: str,
+    title: str,
+    figures: str,
+    comparison: str,
+    notes: Sequence[str] = (),
+) -> Table:
+    """A line for each statement: the verdict, the figure, its interval, p, and the paper's own figure.
+
+    Parameters
+    ----------
+    claims
+        The statements of a paper, decided together.
+    study
+        What they were checked on.
+    name, title
+        Of the table.
+    figures
+        What the figures are, in words.
+    comparison
+        What the published figures are of.
+    notes
+        What else stands under the table.
+    """
     return Table(
-        name="claims",
-        title="Statements of Ono & Mori, checked",
-        caption=(f"Figures are differences in points (0.01 of AUROC) {how(made)}", study.comparison()),
+        name=name,
+        title=title,
+        caption=(f"Figures are {figures} {how(claims)}", comparison),
         corner="statement",
         columns=CORNER,
-        blocks=(_block(made, study),),
-        notes=(*_details(made), *study.provenance()),
+        blocks=(_block(claims, study),),
+        notes=(*_details(claims), *notes, *study.provenance()),
         warnings=study.warnings(),
     )
 
 
-def ridge_claims_table(made: Sequence[Claim], study: LocalizationStudy) -> Table:
-    """As `claims_table`, of the statements of the ridge paper."""
-    return Table(
-        name="ridge_claims",
-        title="Statements of the ridge paper, checked",
-        caption=(
-            "Figures are differences in points (0.01 of ROCAUC or PRO), and ratios of the seconds in all, "
-            f"{how(made)}",
-            study.comparison(),
-        ),
-        corner="statement",
-        columns=CORNER,
-        blocks=(_block(made, study),),
-        notes=(*_details(made), *about_defaults(study), *study.provenance()),
-        warnings=study.warnings(),
-    )
-
-
-def _block(made: Sequence[Claim], study: Study | LocalizationStudy) -> Block:
+def _block(made: Sequence[Claim], study: Study) -> Block:
     rows = []
     for claim in made:
         there = claim.interval is not None

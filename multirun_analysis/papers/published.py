@@ -7,6 +7,9 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
+from multirun_analysis.summary.coverage import RANDOM
+from multirun_analysis.summary.study import Study
+
 PAPER_BACKBONE = "efficientnet_b5"
 PAPER_CATEGORIES = 15
 
@@ -66,3 +69,22 @@ def is_mvtec_ad(dataset: str | None, categories: set[str]) -> bool:
     """Whether a data set, by its name and its categories, is the one of the paper."""
     in_paper = {row for row, _ in ono_mori("table3")} - {"mean"}
     return dataset is not None and "mvtec" in dataset.lower() and categories <= in_paper
+
+
+def is_paper_dataset(study: Study) -> bool:
+    """Whether the categories are those of the papers, MVTec AD's."""
+    return is_mvtec_ad(study.dataset, set(study.categories))
+
+
+def differences(study: Study, backbone: str) -> list[str]:
+    """In what the trials are not those of a paper on MVTec AD with that backbone."""
+    differs = []
+    if not is_paper_dataset(study):
+        differs.append(f"the data set is {study.dataset or 'not recorded'}")
+    elif len(study.categories) < PAPER_CATEGORIES:
+        differs.append(f"{len(study.categories)} of its {PAPER_CATEGORIES} categories")
+    if study.backbone != backbone:
+        differs.append(f"the backbone is {study.backbone}")
+    if study.weights is None or study.weights.startswith(RANDOM):
+        differs.append(f"the weights are {study.weights or 'not recorded'}")
+    return differs

@@ -17,6 +17,7 @@ import numpy as np
 
 from multirun_analysis.stats.intervals import (
     LEVEL,
+    POINTS,
     Floats,
     Interval,
     holm,
@@ -26,8 +27,8 @@ from multirun_analysis.stats.intervals import (
     p_one_below,
     ratio_interval,
 )
-from multirun_analysis.summary.matrix import Lacking, category_matrix
-from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.category_matrix import Lacking, category_matrix
+from multirun_analysis.summary.study import DetectionStudy
 
 HOLDS = "holds"
 FAILS = "does not hold"
@@ -38,7 +39,6 @@ NOT_ENOUGH = "not enough runs"
 MIN_CATEGORIES = 8
 #: How often a verdict among those given together may be wrong.
 ALPHA = 1 - LEVEL
-POINTS = 100.0
 
 #: Where the figures have to be: above the bound, below it, or nearer to 0 than it.
 Side = Literal["above", "below", "within"]
@@ -116,7 +116,7 @@ class Claim:
 
 
 def check(
-    study: Study,
+    study: DetectionStudy,
     said: Statement,
     dimension: str,
     names: Sequence[str],

@@ -9,22 +9,22 @@ from typing import Unpack
 import pandas as pd
 
 from anomaly_sweep.tracking.names import STATUS_OK
-from multirun_analysis.figures.every import localization_pictures, pictures
+from multirun_analysis.figures.catalog import localization_pictures, pictures
 from multirun_analysis.figures.style import Picture, inline_svg
-from multirun_analysis.papers.claims_table import claims_table, ridge_claims_table
-from multirun_analysis.papers.ono_mori.claims import check_claims
+from multirun_analysis.papers.ono_mori.claims import check_claims, claims_table
 from multirun_analysis.papers.ono_mori.tables import tables_of
-from multirun_analysis.papers.ridge.claims import check_ridge_claims
+from multirun_analysis.papers.ridge.claims import check_ridge_claims, ridge_claims_table
+from multirun_analysis.papers.ridge.study import LocalizationStudy
 from multirun_analysis.papers.ridge.tables import ridge_tables_of
+from multirun_analysis.papers.studies import AllChoices, Studies, choose_studies
 from multirun_analysis.rendering.html import page, table_html
 from multirun_analysis.rendering.table import Absent, Block, Cell, Row, Table
-from multirun_analysis.summary.coverage import Origin, provenance, random_weights
+from multirun_analysis.summary.coverage import provenance, random_weights
 from multirun_analysis.summary.effects import effects
 from multirun_analysis.summary.effects_tables import effects_tables
-from multirun_analysis.summary.localizers import LocalizationStudy
-from multirun_analysis.summary.studies import AllChoices, Studies, choose_studies
-from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.study import DetectionStudy
 from multirun_analysis.trials.long_table import CHOICES
+from multirun_analysis.trials.run_info import Origin
 
 REASONS = 5
 
@@ -59,7 +59,7 @@ def report(
 
 
 def _page(found: Studies, notes: Sequence[str], origins: Sequence[Origin]) -> str:
-    both: list[Study | LocalizationStudy] = [*found.detection, *found.localization]
+    both: list[DetectionStudy | LocalizationStudy] = [*found.detection, *found.localization]
     sections = [_section(study, f"s{number}-") for number, study in enumerate(both)]
     own = pd.concat([study.trials() for study in both])
     links = "".join(
@@ -88,18 +88,18 @@ def _page(found: Studies, notes: Sequence[str], origins: Sequence[Origin]) -> st
     return page(f"Anomaly detection sweep {', '.join(names)}".strip(), "\n".join(body))
 
 
-def _heading(study: Study | LocalizationStudy) -> str:
-    return study.backbone if isinstance(study, Study) else f"{study.backbone}: localization"
+def _heading(study: DetectionStudy | LocalizationStudy) -> str:
+    return study.backbone if isinstance(study, DetectionStudy) else f"{study.backbone}: localization"
 
 
-def _section(study: Study | LocalizationStudy, prefix: str) -> str:
+def _section(study: DetectionStudy | LocalizationStudy, prefix: str) -> str:
     """What there is to say of one study; ids begin with the prefix."""
-    parts = _detection(study, prefix) if isinstance(study, Study) else _localization(study, prefix)
+    parts = _detection(study, prefix) if isinstance(study, DetectionStudy) else _localization(study, prefix)
     body = "\n".join(parts).replace('<section class="table" id="', f'<section class="table" id="{prefix}')
     return f'<h2 id="{prefix}top">{escape(_heading(study))}</h2>\n{body}'
 
 
-def coverage_table(studies: Sequence[Study] | Sequence[LocalizationStudy]) -> Table:
+def coverage_table(studies: Sequence[DetectionStudy] | Sequence[LocalizationStudy]) -> Table:
     """Configurations and trials of each backbone: there, failed, missing."""
     rows = []
     located = any(isinstance(study, LocalizationStudy) for study in studies)
@@ -140,7 +140,7 @@ def warnings(trials: pd.DataFrame) -> list[str]:
     return said
 
 
-def _detection(study: Study, prefix: str) -> list[str]:
+def _detection(study: DetectionStudy, prefix: str) -> list[str]:
     tables = tables_of(study)
     found = effects(study)
     return [

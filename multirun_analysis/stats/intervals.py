@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 LEVEL = 0.95
+#: One point is 0.01 of a metric.
+POINTS = 100.0
 #: With fewer categories than this an interval is too wide to print.
 INTERVAL_CATEGORIES = 5
 #: Differences of metrics (in points or shares) below this are rounding.

@@ -10,18 +10,19 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import CONTEXT_PARAMS, GROUPS, STATUS_OK
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.verdicts import POINTS
 from multirun_analysis.rendering.table import Block, Cell, Row, Table
 from multirun_analysis.stats.intervals import (
     INTERVAL_CATEGORIES,
+    POINTS,
     Floats,
     Interval,
     apart_interval,
     mean_interval,
 )
-from multirun_analysis.summary.coverage import Origin, listed, provenance, random_weights
-from multirun_analysis.summary.wording import ordered
+from multirun_analysis.summary.coverage import listed, provenance, random_weights
+from multirun_analysis.trials.labels import ordered
 from multirun_analysis.trials.long_table import crops_in_words
+from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import detection_of
 
 LARGEST = 5

@@ -9,7 +9,7 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import GROUPS
 from multirun_analysis.stats.intervals import Floats
-from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.study import DetectionStudy
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Best:
     left_out: float
 
 
-def configurations(study: Study) -> pd.DataFrame:
+def configurations(study: DetectionStudy) -> pd.DataFrame:
     """One row a configuration that has every category, the best first.
 
     Returns

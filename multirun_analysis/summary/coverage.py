@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
-from multirun_analysis.summary.pivot import MISSING, NO_VALUE, PivotResult
+from multirun_analysis.summary.means import MISSING, NO_VALUE, MeanTable
 from multirun_analysis.trials.long_table import NO_CROP, crops_in_words
+from multirun_analysis.trials.run_info import Origin
 
 LISTED = 8  # of a long list, this many are named
 RUNS_NAMED = 5
@@ -16,19 +16,7 @@ REASONS = 3
 RANDOM = "random"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """A parent run: its sweep, its id and the versions it ran with."""
-
-    sweep: str
-    run_id: str
-    versions: str
-
-    def __str__(self) -> str:
-        return f"sweep {self.sweep}: run {self.run_id}; {self.versions}"
-
-
-def coverage(pivots: Sequence[PivotResult], total: int) -> list[str]:
+def coverage(pivots: Sequence[MeanTable], total: int) -> list[str]:
     """How many of ``total`` categories stand behind the cells, and which do not."""
     holes = pd.concat([_named_holes(pivot) for pivot in pivots])
     whole_cells = holes[holes["empty"]].drop_duplicates("cell")
@@ -45,7 +33,7 @@ def coverage(pivots: Sequence[PivotResult], total: int) -> list[str]:
     return lines
 
 
-def why_empty(pivots: Sequence[PivotResult], total: int) -> str | None:
+def why_empty(pivots: Sequence[MeanTable], total: int) -> str | None:
     """Why tables have no value at all; None if one of them has one."""
     if any(pivot.values.notna().any(axis=None) for pivot in pivots):
         return None
@@ -116,7 +104,7 @@ def _places(holes: pd.DataFrame, total: int) -> str:
     return listed(places)
 
 
-def _named_holes(pivot: PivotResult) -> pd.DataFrame:
+def _named_holes(pivot: MeanTable) -> pd.DataFrame:
     """The holes of a table with a name for the place, and whether all of its cell was never run."""
     keys = [name for name in (pivot.rows, pivot.cols) if name != "category"]
     averaged = [str(name) for name in pivot.holes if name not in (*keys, "category", "status", "reason")]

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from multirun_analysis.stats.intervals import Floats, Interval, mean_interval
+from multirun_analysis.stats.intervals import POINTS, Interval, mean_interval
+from multirun_analysis.stats.resampling import jackknife_ends
 from multirun_analysis.summary.configurations import Best, best, configurations, pareto
 from multirun_analysis.summary.factorial import CATEGORY, Factorial, full_factorial, variance_shares
-from multirun_analysis.summary.study import Study
-
-POINTS = 100.0
+from multirun_analysis.summary.study import DetectionStudy
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Effects:
     front: pd.DataFrame
 
 
-def effects(study: Study) -> Effects:
+def effects(study: DetectionStudy) -> Effects:
     """Work out all effects of a study."""
     factorial = full_factorial(study)
     rows = configurations(study)
@@ -91,7 +89,7 @@ def shares(factorial: Factorial) -> tuple[Share, ...]:
         if axes == (last,):
             made.append(Share(names, share, None))
             continue
-        low, high = _jackknife_ends(within[axes], np.array([each[axes] for each in without]))
+        low, high = jackknife_ends(within[axes], np.array([each[axes] for each in without]))
         made.append(Share(names, share, Interval(within[axes], low, high)))
     return tuple(sorted(made, key=lambda share: -(share.within.value if share.within else -1.0)))
 
@@ -115,13 +113,3 @@ def _within(found: dict[tuple[int, ...], float], last: int) -> dict[tuple[int, .
     """Shares of what is not between categories."""
     own = 1 - found[last,]
     return {axes: share / own if own > 0 else math.nan for axes, share in found.items()}
-
-
-def _jackknife_ends(share: float, without: Floats) -> tuple[float, float]:
-    """Interval of a share from those without each of the categories."""
-    n = len(without)
-    if n < 2 or not (0 < share < 1 and np.all((without > 0) & (without < 1))):
-        return math.nan, math.nan
-    interval = mean_interval(n * special.logit(share) - (n - 1) * special.logit(without))
-    low, high = special.expit([interval.low, interval.high])
-    return float(low), float(high)

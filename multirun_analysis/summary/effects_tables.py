@@ -6,9 +6,9 @@ import math
 from itertools import groupby
 
 from multirun_analysis.rendering.table import BLANK, Absent, Block, Cell, Row, Table, mark_best
-from multirun_analysis.stats.intervals import INTERVAL_CATEGORIES, Interval
-from multirun_analysis.summary.effects import POINTS, Effects
-from multirun_analysis.summary.study import Study
+from multirun_analysis.stats.intervals import INTERVAL_CATEGORIES, POINTS, Interval
+from multirun_analysis.summary.effects import Effects
+from multirun_analysis.summary.study import DetectionStudy
 
 NOT_FULL = "no two choices of any group ran in every combination with complete categories"
 SHOWN_PAIRS = 12
@@ -20,12 +20,12 @@ SHARED_TIME = (
 )
 
 
-def effects_tables(found: Effects, study: Study) -> list[Table | Absent]:
+def effects_tables(found: Effects, study: DetectionStudy) -> list[Table | Absent]:
     """Importance, marginal means, best configurations and the Pareto front."""
     return [_importance(found, study), _marginals(found, study), _best(found, study), _front(found, study)]
 
 
-def _importance(found: Effects, study: Study) -> Table | Absent:
+def _importance(found: Effects, study: DetectionStudy) -> Table | Absent:
     title = "Which group explains how much of the AUROC"
     if found.factorial is None:
         return Absent("importance", title, NOT_FULL)
@@ -60,7 +60,7 @@ def _importance(found: Effects, study: Study) -> Table | Absent:
     )
 
 
-def _marginals(found: Effects, study: Study) -> Table | Absent:
+def _marginals(found: Effects, study: DetectionStudy) -> Table | Absent:
     title = "Marginal means"
     if found.factorial is None:
         return Absent("marginal_means", title, NOT_FULL)
@@ -92,7 +92,7 @@ def _marginals(found: Effects, study: Study) -> Table | Absent:
     )
 
 
-def _best(found: Effects, study: Study) -> Table | Absent:
+def _best(found: Effects, study: DetectionStudy) -> Table | Absent:
     title = "Best configurations (chosen on the test images)"
     if found.best is None:
         return Absent("best", title, "no configuration has a value for every category")
@@ -132,7 +132,7 @@ def _best(found: Effects, study: Study) -> Table | Absent:
     )
 
 
-def _front(found: Effects, study: Study) -> Table | Absent:
+def _front(found: Effects, study: DetectionStudy) -> Table | Absent:
     title = "Accuracy against scoring time: configurations that none beats in both, by these test images"
     if found.front.empty:
         return Absent("pareto", title, "no configuration has every category's AUROC and scoring time")
@@ -152,7 +152,7 @@ def _front(found: Effects, study: Study) -> Table | Absent:
     )
 
 
-def _grid(found: Effects, study: Study) -> str:
+def _grid(found: Effects, study: DetectionStudy) -> str:
     assert found.factorial is not None
     sizes = [f"{len(c)} {f}" for f, c in zip(found.factorial.factors, found.factorial.choices, strict=True)]
     without = found.factorial.left_out
@@ -160,13 +160,13 @@ def _grid(found: Effects, study: Study) -> str:
     return f"Backbone {study.backbone}: {' x '.join(sizes)}.{left}"
 
 
-def _intervals(study: Study) -> str:
+def _intervals(study: DetectionStudy) -> str:
     if len(study.categories) < INTERVAL_CATEGORIES:
         return f"no intervals with fewer than {INTERVAL_CATEGORIES} categories"
     return "95 % intervals over categories, each line's alone (of many lines some miss by chance)"
 
 
-def _interval(interval: Interval, study: Study, scale: float, decimals: int) -> str:
+def _interval(interval: Interval, study: DetectionStudy, scale: float, decimals: int) -> str:
     if len(study.categories) < INTERVAL_CATEGORIES or math.isnan(interval.low):
         return ""
     return f"[{scale * interval.low:.{decimals}f}, {scale * interval.high:.{decimals}f}]"

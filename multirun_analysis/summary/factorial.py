@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.tracking.names import GROUPS
 from multirun_analysis.stats.intervals import Floats
-from multirun_analysis.summary.study import Study
-from multirun_analysis.summary.wording import ordered
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import ordered
 
 CATEGORY = "category"
 
@@ -39,7 +39,7 @@ class Factorial:
     left_out: tuple[str, ...]
 
 
-def full_factorial(study: Study) -> Factorial | None:
+def full_factorial(study: DetectionStudy) -> Factorial | None:
     """The largest full grid that leaving out choices finds; None if no group has two choices in it.
 
     The choice that lacks the largest share of its combinations goes first, until none lacks. A combination

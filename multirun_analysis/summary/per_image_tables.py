@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.verdicts import POINTS
 from multirun_analysis.rendering.table import Block, Cell, Row, Table
 from multirun_analysis.stats.delong import Area, Comparison, area, compared
-from multirun_analysis.stats.intervals import holm
-from multirun_analysis.summary.coverage import Origin, listed, provenance, random_weights
-from multirun_analysis.summary.per_image import Images, Scored
-from multirun_analysis.summary.pivot import DIMENSIONS
+from multirun_analysis.stats.intervals import POINTS, holm
+from multirun_analysis.summary.coverage import listed, provenance, random_weights
+from multirun_analysis.summary.per_image import Scored
+from multirun_analysis.trials.image_scores import Images
+from multirun_analysis.trials.long_table import DIMENSIONS
+from multirun_analysis.trials.run_info import Origin
 
 INTERVALS = (
     "DeLong's 95 % intervals over the test images, on the logit scale (at an AUROC of exactly 1 or 0 "

@@ -1,198 +1,161 @@
-"""Means over categories with honest coverage: a mean is there only where every category is."""
+"""Any table of means: two dimensions across, the others fixed or averaged over."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from anomaly_sweep.tracking.names import CONTEXT_PARAMS, GROUPS, STATUS_OK
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.trials.long_table import crops_in_words
+from multirun_analysis.rendering.table import Block, Cell, Row, Table, mark_best, significant
+from multirun_analysis.summary.coverage import coverage, provenance, random_weights, why_empty
+from multirun_analysis.summary.means import MeanTable, mean_table
+from multirun_analysis.trials.filter import check_column, matching, parse_where
+from multirun_analysis.trials.labels import ordered
+from multirun_analysis.trials.long_table import DIMENSIONS, crops_in_words
+from multirun_analysis.trials.run_info import Origin
+from multirun_analysis.trials.tasks import is_localization, localization_of, tasks_of
 
-DIMENSIONS = (*CONTEXT_PARAMS, *GROUPS, "localizer")
-MISSING = "missing"
-NO_VALUE = "no value"
+AXES = ("category", *DIMENSIONS)
 
 
 @dataclass(frozen=True)
-class PivotResult:
-    """A table of means and what they stand on.
+class Measure:
+    """What a table can be of: its words, whether the lowest is the best, and whether it is no share."""
 
-    Attributes
-    ----------
-    rows, cols
-        The columns of the long table that the rows and columns of this one are.
-    values
-        Mean per cell, NaN where a category is failed or missing.
-    present, expected
-        Categories with a value, and categories of the data set, per cell.
-    holes
-        One row for each value a cell lacks: the cell, the category, what is averaged over, ``status``
-        ("failed", "missing", or "no value" of a trial that did not fail) and ``reason``.
-    trials
-        The trials the table was made of.
-    """
+    words: str
+    lowest: bool = False
+    of_localization: bool = False
+    is_amount: bool = False
 
-    rows: str
-    cols: str
-    values: pd.DataFrame
-    present: pd.DataFrame
-    expected: pd.DataFrame
-    holes: pd.DataFrame
-    trials: pd.DataFrame
-
-    def value(self, row: object, col: object) -> float | None:
-        """The mean of a cell, None where it is missing or not in the table."""
-        if row not in self.values.index or col not in self.values.columns:
-            return None
-        value: Any = self.values.at[row, col]
-        return None if pd.isna(value) else float(value)
+    def cell(self, value: float) -> Cell:
+        """A value as it is printed; seconds and bytes with three digits."""
+        if self.is_amount:
+            return significant(value)
+        return Cell(None if math.isnan(value) else float(value))
 
 
-def mean_table(
+def _amount(words: str, *, of_localization: bool = False) -> Measure:
+    """Seconds or bytes: less is better."""
+    return Measure(words, lowest=True, of_localization=of_localization, is_amount=True)
+
+
+#: Columns of the long table that a table can be of.
+MEASURES = {
+    "image_auroc": Measure("AUROC"),
+    "image_auroc_sd": Measure("standard deviation of AUROC between seeds", lowest=True),
+    "image_ap": Measure("average precision"),
+    "image_f1max": Measure("F1max"),
+    "image_fpr95": Measure("FPR at 95 % recall", lowest=True),
+    "pixel_auroc": Measure("pixel AUROC", of_localization=True),
+    "pixel_ap": Measure("pixel average precision", of_localization=True),
+    "pixel_f1max": Measure("pixel F1max", of_localization=True),
+    "aupro": Measure("AUPRO", of_localization=True),
+    "aupro_mvtec": Measure("AUPRO (100 thresholds)", of_localization=True),
+    "fit_seconds": _amount("seconds of fitting"),
+    "score_seconds": _amount("seconds of scoring the test images"),
+    "map_seconds": _amount("seconds of making the test maps", of_localization=True),
+    "backbone_seconds": _amount("seconds of the network on the test images", of_localization=True),
+    "state_bytes": _amount("bytes of the fitted state", of_localization=True),
+}
+
+
+def pivot(
     frame: pd.DataFrame,
     rows: str,
     cols: str,
-    where: Mapping[str, Any],
-    *,
+    where: str = "",
     average_over: Sequence[str] = (),
+    *,
     value: str = "image_auroc",
-) -> PivotResult:
-    """Mean over the categories of the data set, for each pair of a row and a column value.
+    origins: Sequence[Origin] = (),
+) -> Table:
+    """Mean over the categories for each pair of a row's and a column's choice.
 
     Parameters
     ----------
     frame
-        Trials. The categories a mean needs are all those the frame has of the data set.
+        Trials, each once.
     rows, cols
-        Columns of the long table; one of them may be ``category``.
+        Two different dimensions; one may be ``category``.
     where
-        The value of a column that the trials must have, or a tuple of values; None stands for any. A
-        tuple for ``rows`` or ``cols`` is also the order of that axis, and every value of it is in the
-        table, run or not.
+        Conditions (see `parse_where`). A condition on the category asks for means over those categories.
     average_over
-        Dimensions of which a cell averages all choices that occur (for a backbone, when ``rows`` or
-        ``cols`` is the backbone). A choice that lacks a category leaves the cell missing.
+        Dimensions of which each cell averages every choice that occurs.
     value
-        The column of the long table that is averaged.
+        What is averaged: one of `MEASURES`. What only localization has leaves the other trials out.
+    origins
+        The runs the trials are of.
 
     Raises
     ------
     AnalysisError
-        If a cell would gather several configurations over a dimension that was not named.
+        If a cell would mix configurations, nothing is selected, or a name is not known.
     """
-    trials = _where(frame, where)
-    _refuse_mixtures(trials, rows, cols, where, average_over)
-    expected = _expected(frame, trials, rows, cols, where, list(average_over))
-    keys = list(dict.fromkeys([rows, cols, "category", *average_over]))
-    numbers = trials[value].astype("Float64").astype("float64")
-    full = expected.merge(trials[[*keys, "status", "reason"]].assign(_value=numbers), how="left", on=keys)
-    ok = full["status"].eq(STATUS_OK).fillna(False).astype(bool)
-    full["_value"] = full["_value"].where(ok)
-    full["_complete"] = full["_value"].notna()
-    cells = _averaged(full, rows, cols) if average_over else full
-    grouped = cells.groupby([rows, cols], sort=False)
-    present, wanted = grouped["_complete"].sum(), grouped["_complete"].size()
-    means = grouped["_value"].mean().where(present == wanted)
-    holes = full[~full["_complete"]].drop(columns=["_value", "_complete"])
-    status = holes["status"].mask(ok[holes.index], NO_VALUE).fillna(MISSING)
-    return PivotResult(
-        rows,
-        cols,
-        values=means.unstack(),
-        present=present.unstack(),
-        expected=wanted.unstack(),
-        holes=holes.assign(status=status, reason=holes["reason"].fillna("")).reset_index(drop=True),
-        trials=trials,
+    if value not in MEASURES:
+        raise AnalysisError(f"--value {value!r}: there are {', '.join(MEASURES)}")
+    measure = MEASURES[value]
+    if measure.of_localization:
+        frame = localization_of(frame)
+    frame = crops_in_words(frame)
+    for name in (rows, cols, *average_over):
+        if check_column(name) not in AXES:
+            raise AnalysisError(f"{name} is no dimension of a table: choose one with --{name}")
+    if rows == cols:
+        raise AnalysisError(f"--rows and --cols are both {rows}: choose two different dimensions")
+    conditions = parse_where(where, frame)
+    scope = {name: conditions.pop(name) for name in list(conditions) if name in ("sweep", "category")}
+    frame = matching(frame, scope)
+    chosen = matching(frame, conditions).dropna(subset=[rows, cols, *average_over])
+    if chosen.empty:
+        raise AnalysisError(f"no trial meets all of {where!r}, with a choice of {rows} and {cols}")
+    if len(tasks_of(chosen)) == 1:  # the categories of the other task are not wanted
+        frame = frame[is_localization(frame) == is_localization(chosen).iloc[0]]
+    axes = {
+        name: tuple(ordered(name, chosen[name].dropna().unique()))
+        for name in (rows, cols)
+        if name != "category"
+    }
+    pivot = mean_table(frame, rows, cols, conditions | axes, average_over=average_over, value=value)
+    said = [*scope.items(), *conditions.items()]
+    choices = ", ".join(f"{name}={'|'.join(map(str, values))}" for name, values in said) or "none"
+    over = f" Averaged over: {', '.join(average_over)}." if average_over else ""
+    total = int(chosen.groupby("dataset", dropna=False)["category"].nunique().max())
+    if reason := why_empty([pivot], total):
+        raise AnalysisError(f"the table would be empty: {reason}")
+    head = measure.words if "category" in (rows, cols) else f"mean {measure.words}"
+    return Table(
+        name="pivot",
+        title=f"{head[0].upper()}{head[1:]} by {rows} and {cols}",
+        caption=(f"Conditions: {choices}.{over}",),
+        corner=rows,
+        columns=tuple(map(str, _with_mean(pivot, cols))),
+        blocks=(_block(pivot, head, measure),),
+        notes=(*coverage([pivot], total), *provenance(pivot.trials, origins)),
+        warnings=random_weights(pivot.trials),
     )
 
 
-def _averaged(full: pd.DataFrame, rows: str, cols: str) -> pd.DataFrame:
-    """Each category of a cell with the mean of what is averaged over, complete where none of it lacks."""
-    own = full["category"].rename("_category")  # a key of the cell too, when rows or cols is the category
-    grouped = full.groupby([full[rows], full[cols], own], sort=False)
-    means, complete = grouped["_value"].mean(), grouped["_complete"].all()
-    return pd.DataFrame({"_value": means, "_complete": complete}).reset_index()
+def _with_mean(pivot: MeanTable, axis: str) -> list[object]:
+    values = pivot.values.columns if axis == pivot.cols else pivot.values.index
+    names = list(values)
+    return [*names, "mean"] if axis == "category" and len(names) > 1 else names
 
 
-def _where(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    mask = np.ones(len(frame), dtype=bool)
-    for column, value in where.items():
-        if isinstance(value, tuple):
-            mask &= frame[column].isin(value).to_numpy(dtype=bool)
-        elif value is not None:
-            mask &= frame[column].eq(value).to_numpy(dtype=bool, na_value=False)
-    return frame[mask]
-
-
-def _refuse_mixtures(
-    trials: pd.DataFrame, rows: str, cols: str, where: Mapping[str, Any], average_over: Sequence[str]
-) -> None:
-    if trials["center_crop"].nunique(dropna=False) > 1:  # missing is a choice too
-        trials = crops_in_words(trials)
-    fixed = {name for name, value in where.items() if value is not None and not isinstance(value, tuple)}
-    named = {rows, cols, *average_over, *fixed}
-    free = [
-        dimension
-        for dimension in DIMENSIONS
-        if dimension not in named
-        and trials[dimension].nunique() > 1  # of most there is one: no need to look into the cells
-        and (trials.groupby([rows, cols])[dimension].nunique().gt(1).any() or dimension == "dataset")
-    ]
-    if free:
-        choices = "; ".join(f"{name} ({', '.join(map(str, _values(trials, name)))})" for name in free)
-        raise AnalysisError(
-            f"a cell of {rows} x {cols} would mix several configurations: fix, or average over, {choices}"
-        )
-    keys = list(dict.fromkeys([rows, cols, "category", *average_over]))
-    twice = trials[trials.duplicated(keys)]
-    if len(twice):
-        first = ", ".join(f"{name}={twice.iloc[0][name]}" for name in keys)
-        raise AnalysisError(f"{len(twice)} trials are there more than once (first: {first}): drop duplicates")
-
-
-def _expected(
-    frame: pd.DataFrame,
-    trials: pd.DataFrame,
-    rows: str,
-    cols: str,
-    where: Mapping[str, Any],
-    average_over: list[str],
-) -> pd.DataFrame:
-    """Every value the table needs: cells, times categories, times the choices averaged over."""
-    by_dataset = ["dataset"] if "dataset" in (rows, cols) else []
-    wanted = frame["dataset"].isin(trials["dataset"].dropna())
-    source = frame[wanted] if wanted.any() else trials  # else the data set was not recorded
-    categories = source[[*by_dataset, "category"]].drop_duplicates()
-    axes = []
-    for name in (rows, cols):
-        asked = where.get(name)
-        there = categories if name == "category" else trials
-        values = list(asked) if isinstance(asked, tuple) else _values(there, name)
-        axes.append(pd.DataFrame({name: values}).astype({name: frame[name].dtype}))
-    expected = _join(_cross(*axes), categories, ["dataset", "category"])
-    if average_over:
-        by_backbone = ["backbone"] if "backbone" in (rows, cols) else []
-        choices = trials[[*by_backbone, *average_over]].drop_duplicates()
-        expected = _join(expected, choices, ["backbone"])
-    return expected
-
-
-def _join(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    shared = [key for key in keys if key in left and key in right]
-    return left.merge(right, on=shared) if shared else _cross(left, right)
-
-
-def _cross(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
-    """Every row of one with every row of the other, several times faster than a merge."""
-    one = left.take(np.repeat(np.arange(len(left)), len(right))).reset_index(drop=True)
-    other = right.take(np.tile(np.arange(len(right)), len(left))).reset_index(drop=True)
-    return pd.concat([one, other], axis=1)
-
-
-def _values(trials: pd.DataFrame, name: str) -> list[Any]:
-    return sorted(trials[name].dropna().unique())
+def _block(pivot: MeanTable, label: str, measure: Measure) -> Block:
+    """The cells, with the mean over categories where they are an axis; the best of each row is bold."""
+    values = pivot.values
+    if pivot.rows == "category" and len(values) > 1:
+        values = pd.concat([values, values.mean(axis=0, skipna=False).to_frame("mean").T])
+    if pivot.cols == "category" and len(values.columns) > 1:
+        values = values.assign(mean=values.mean(axis=1, skipna=False))
+    cells = [[measure.cell(value) for value in line] for line in values.to_numpy(dtype="float64")]
+    if pivot.cols == "category":  # the best of each category, not the easiest category
+        columns = [mark_best(column, lowest=measure.lowest) for column in zip(*cells, strict=True)]
+        lines = list(zip(*columns, strict=True))
+    else:
+        lines = [mark_best(line, lowest=measure.lowest) for line in cells]
+    named = zip(_with_mean(pivot, pivot.rows), lines, strict=True)
+    return Block(label, tuple(Row(str(header), line, rule_before=header == "mean") for header, line in named))

@@ -1,54 +1,126 @@
-"""What the tables of Ono & Mori are about: a scope of detection trials, and the layer called best."""
+"""What tables, claims and figures are about: trials of one task, data set, backbone and image size."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Unpack
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
+import numpy as np
 import pandas as pd
 
+from anomaly_sweep.tracking.names import STATUS_OK
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.published import PAPER_BACKBONE
-from multirun_analysis.summary.coverage import Origin
-from multirun_analysis.summary.scope import Choices, Scope, backbones_of, settle
+from multirun_analysis.summary.coverage import coverage, provenance, random_weights
+from multirun_analysis.summary.means import MeanTable
+from multirun_analysis.trials.labels import layer_order
+from multirun_analysis.trials.long_table import crops_in_words
+from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import detection_of
 
 
+class Choices(TypedDict, total=False):
+    """What a user may say of a study; what is not given has to be the only one there is.
+
+    ``center_crop`` is a number of pixels or ``none``.
+    """
+
+    dataset: str | None
+    backbone: str | None
+    weights: str | None
+    input_size: int | None
+    center_crop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The trials of one task and data set, and the one choice of each context among them.
+
+    Of the backbone, the frame holds the trials with one center crop only.
+    """
+
+    frame: pd.DataFrame
+    dataset: str | None
+    backbone: str
+    weights: str | None
+    input_size: int | None
+    center_crop: str | None
+    categories: tuple[str, ...]
+    origins: tuple[Origin, ...] = ()
+
+    _own: ClassVar[tuple[str, ...]] = ("dataset", "backbone", "weights", "input_size")
+
+    def where(self, **choices: str | None) -> dict[str, Any]:
+        """The study's own choices and those given."""
+        return {name: getattr(self, name) for name in self._own} | choices
+
+    def trials(self, **choices: str | None) -> pd.DataFrame:
+        """The trials with these choices, failed ones too."""
+        mask = np.ones(len(self.frame), dtype=bool)
+        for name, value in self.where(**choices).items():
+            if value is not None:
+                mask &= self.frame[name].eq(value).to_numpy(dtype=bool, na_value=False)
+        return self.frame[mask]
+
+    def has(self, column: str, **choices: str | None) -> list[str]:
+        """Values of a column among the trials with these choices, sorted."""
+        return sorted(map(str, self.trials(**choices)[column].dropna().unique()))
+
+    def works(self, column: str, **choices: str | None) -> list[str]:
+        """As `has`, of the trials that did not fail."""
+        return self.finished().has(column, **choices)
+
+    def finished(self) -> Self:
+        """The same without the trials that failed."""
+        return replace(self, frame=self.frame[self.frame["status"].eq(STATUS_OK).fillna(False).astype(bool)])
+
+    def warnings(self) -> tuple[str, ...]:
+        """One line when the weights are random."""
+        return random_weights(pd.DataFrame({"weights": [self.weights]}))
+
+    def provenance(self, pivots: Sequence[MeanTable] | None = None) -> tuple[str, ...]:
+        """Where the values of these tables, or of all its trials, come from."""
+        trials = self.trials() if pivots is None else pd.concat([pivot.trials for pivot in pivots])
+        return provenance(trials, self.origins)
+
+    def coverage(self, pivots: Sequence[MeanTable]) -> list[str]:
+        """How many categories stand behind the cells, and which do not."""
+        return [*coverage(pivots, len(self.categories)), *of_seeds(pivots)]
+
+
 class StudyChoices(Choices, total=False):
-    """What a user may say of a study."""
+    """What a user may say of a study of detection."""
 
     layer: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Scope):
-    """A scope of detection trials, and the layer the paper calls best."""
+class DetectionStudy(Study):
+    """A study of detection trials, and the layer its tables are at where they are at one."""
 
     layer: str
 
-    def comparison(self) -> str:
-        """What the published values are of, and whether ours are of the same."""
-        differs = self.differences(PAPER_BACKBONE)
-        published = "Published: Ono & Mori, MVTec AD, EfficientNet-B5 pretrained on ImageNet."
-        return f"{published} Not a reproduction: {', '.join(differs)}." if differs else published
 
-
-def choose_study(
-    frame: pd.DataFrame, *, origins: Sequence[Origin] = (), **choices: Unpack[StudyChoices]
-) -> Study:
+def detection_study(
+    frame: pd.DataFrame,
+    *,
+    preferred: str | None = None,
+    origins: Sequence[Origin] = (),
+    **choices: Unpack[StudyChoices],
+) -> DetectionStudy:
     """Settle what the tables are about; what is not given has to be the only one there is.
 
     Parameters
     ----------
     frame
         Trials, each once; those of localization are left out.
+    preferred
+        The backbone where none is given and it is there.
     origins
         The runs they are of.
     choices
         ``dataset``, ``weights``, ``input_size`` and ``center_crop`` are needed only where the trials have
-        several. The backbone is EfficientNet-B5 if it is there, the layer the backbone's deepest level.
+        several. The layer is the backbone's deepest level if none is given.
 
     Raises
     ------
@@ -56,20 +128,81 @@ def choose_study(
         If there is no trial of detection, or a choice is not there or not clear.
     """
     wanted = choices.pop("layer", None)
-    scope = settle(detection_of(frame), PAPER_BACKBONE, origins, choices)
-    layers = sorted(scope.has("layer"), key=layer_order)
-    return Study(**vars(scope), layer=_layer(layers, wanted, scope.backbone))
+    study = settle(detection_of(frame), preferred, origins, choices)
+    layers = sorted(study.has("layer"), key=layer_order)
+    return DetectionStudy(**vars(study), layer=_layer(layers, wanted, study.backbone))
 
 
-def backbones(frame: pd.DataFrame) -> list[str]:
-    """The backbones of the detection trials, the paper's first."""
-    return backbones_of(detection_of(frame), PAPER_BACKBONE)
+def settle(frame: pd.DataFrame, preferred: str | None, origins: Sequence[Origin], choices: Choices) -> Study:
+    """A study of trials: what is not given has to be the only one there is.
+
+    Parameters
+    ----------
+    frame
+        Trials of one task.
+    preferred
+        The backbone where none is given and it is there; None for no such.
+    """
+    dataset = only(frame, "dataset", choices.get("dataset"))
+    if dataset is not None:
+        frame = frame[frame["dataset"] == dataset]
+    categories = tuple(sorted(frame["category"].dropna().unique()))
+    backbone = choices.get("backbone")
+    if backbone is None and preferred is not None and (frame["backbone"] == preferred).any():
+        backbone = preferred
+    backbone = only(frame, "backbone", backbone)
+    if backbone is None:
+        raise AnalysisError("the trials have no backbone: they were not recorded by anomaly-sweep")
+    ours = crops_in_words(frame[frame["backbone"] == backbone])
+    weights = only(ours, "weights", choices.get("weights"))
+    if weights is not None:
+        ours = ours[ours["weights"] == weights]
+    asked = choices.get("input_size")
+    size = only(ours, "input_size", None if asked is None else str(asked))
+    if size is not None:
+        ours = ours[ours["input_size"] == int(size)]
+    crop = only(ours, "center_crop", choices.get("center_crop"))
+    others = (frame["backbone"] == backbone) & (crops_in_words(frame)["center_crop"] != crop)
+    return Study(
+        frame=frame[~others.fillna(False).astype(bool)],
+        dataset=dataset,
+        backbone=backbone,
+        weights=weights,
+        input_size=None if size is None else int(size),
+        center_crop=crop,
+        categories=categories,
+        origins=tuple(origins),
+    )
 
 
-def layer_order(layer: str) -> tuple[int, int, str]:
-    """Sort key: levels by number, then ``all``, then any other name."""
-    match = re.fullmatch(r"level(\d+)", layer)
-    return (0, int(match[1]), "") if match else (1 if layer == "all" else 2, 0, layer)
+def only(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:
+    """The value of a column that was asked for, or the only one there is; None if there is none.
+
+    Raises
+    ------
+    AnalysisError
+        If it is not there, or there are several to choose from.
+    """
+    there = sorted(map(str, frame[column].dropna().unique()))
+    option = f"--{column.replace('_', '-')}"
+    if wanted is not None:
+        if wanted not in there:
+            raise AnalysisError(
+                f"no trials with {column} {wanted!r}; there are: {', '.join(there) or 'none'}"
+            )
+        return wanted
+    if len(there) > 1:
+        raise AnalysisError(
+            f"the trials have several values of {column}: choose one with {option}: {', '.join(there)}"
+            + (", or all" if column == "backbone" else "")
+        )
+    return there[0] if there else None
+
+
+def backbones_of(frame: pd.DataFrame, preferred: str | None = None) -> list[str]:
+    """The backbones there are, the preferred one first."""
+    there = map(str, frame["backbone"].dropna().unique())
+    return sorted(there, key=lambda name: (name != preferred, name))
 
 
 def _layer(layers: list[str], wanted: str | None, backbone: str) -> str:
@@ -86,3 +219,15 @@ def _layer(layers: list[str], wanted: str | None, backbone: str) -> str:
     raise AnalysisError(
         f"which layer of {backbone}? Choose with --layer: {', '.join(layers) or 'none there'}"
     )
+
+
+def of_seeds(pivots: Sequence[MeanTable]) -> list[str]:
+    """What another seed does to the trials behind the cells, where some were run with several."""
+    columns = [pivot.trials["image_auroc_sd"] for pivot in pivots if "image_auroc_sd" in pivot.trials]
+    spread = pd.concat(columns).dropna() if columns else pd.Series(dtype=float)
+    if spread.empty:
+        return []
+    return [
+        f"Flows of several seeds are their means; standard deviation of a trial's AUROC between seeds: "
+        f"{100 * spread.mean():.2f} points on average, {100 * spread.max():.2f} at most."
+    ]

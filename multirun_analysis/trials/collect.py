@@ -8,9 +8,10 @@ from pathlib import Path
 
 from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.summary.scope import Choices
-from multirun_analysis.summary.studies import Studies, choose_studies
-from multirun_analysis.trials.long_table import FORMATS, Reading, collect, load_trials, unique
+from multirun_analysis.papers.studies import Studies, choose_studies
+from multirun_analysis.summary.study import Choices
+from multirun_analysis.trials.long_table import FORMATS, load_trials
+from multirun_analysis.trials.read import Reading, collect, unique
 
 ALL = "all"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.summary.pivot import DIMENSIONS
-from multirun_analysis.summary.wording import ordered
+from multirun_analysis.trials.labels import ordered
+from multirun_analysis.trials.long_table import DIMENSIONS
 
 COLUMNS = ("sweep", "category", *DIMENSIONS)
 

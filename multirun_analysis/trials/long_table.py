@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import DETECTION, GROUPS, PREFIXES, STATUS_OK, TRIAL_COLUMNS
+from anomaly_sweep.tracking.names import CONTEXT_PARAMS, DETECTION, GROUPS, PREFIXES, STATUS_OK, TRIAL_COLUMNS
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.trials.states import latest_state, tell_apart
+
+DIMENSIONS = (*CONTEXT_PARAMS, *GROUPS, "localizer")
 
 if TYPE_CHECKING:
-    from multirun_analysis.summary.coverage import Origin
-    from multirun_analysis.trials.read import RunEnd
+    pass
 
 #: Measures that a failed trial lacks.
 METRICS = tuple(PREFIXES)
@@ -31,73 +28,6 @@ SORTED_BY = ["sweep", "dataset", *CHOICES, "category"]
 #: In words, for a ``center_crop`` that is missing: all of the image is taken.
 NO_CROP = "none"
 FORMATS = (".csv", ".parquet")
-
-log = logging.getLogger(__name__)
-
-
-@dataclass
-class Reading:
-    """Trials, what is worth telling the user about how they were read, and what the sweeps ran with."""
-
-    trials: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
-
-
-def read_trials(
-    tracking_uri: str, *, experiment: str | None = None, sweep: str | None = None
-) -> pd.DataFrame:
-    """Read the trials of all sweeps, or of one, from MLflow.
-
-    Parameters
-    ----------
-    tracking_uri
-        MLflow tracking URI; a SQLite file has to exist.
-    experiment
-        Name of the experiment; all of them when None.
-    sweep
-        Name of the sweep; all of them when None.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``TRIAL_COLUMNS``; each trial once (see `drop_duplicates`).
-    """
-    reading = collect(tracking_uri, experiment=experiment, sweep=sweep)
-    for note in reading.notes:
-        log.warning(note)
-    return reading.trials
-
-
-def collect(
-    tracking_uri: str, *, experiment: str | None = None, sweep: str | None = None, latest: bool = False
-) -> Reading:
-    """`read_trials` with its notes; ``latest`` reads the sweep that was started last."""
-    from multirun_analysis.trials.read import read_store
-
-    stored = read_store(tracking_uri, experiment=experiment, sweep=sweep, latest=latest)
-    trials = as_trials(stored.rows)
-    if trials.empty:
-        where = f"experiment {experiment!r} of {tracking_uri}" if experiment else tracking_uri
-        raise AnalysisError(
-            f"{where} holds no recorded trial{f' of sweep {sweep!r}' if sweep else ''}: "
-            "run a sweep with anomaly-sweep -m first"
-        )
-    return replace(unique(trials, stored.ends, stored.notes), origins=stored.origins)
-
-
-def unique(trials: pd.DataFrame, ends: Mapping[str, RunEnd], notes: list[str]) -> Reading:
-    """`drop_duplicates` as a reading: sorted, with the number dropped among the notes.
-
-    Data sets that share a name are told apart first, and trials on images that changed since are left out.
-    """
-    launched = {run_id: end.launched for run_id, end in ends.items()}
-    trials, changes = latest_state(tell_apart(trials), launched)
-    notes = [*notes, *changes]
-    kept, dropped = drop_duplicates(trials, ends)
-    if dropped:
-        notes = [*notes, f"{dropped} trials are recorded more than once: the latest finished is kept"]
-    return Reading(kept.sort_values(SORTED_BY, ignore_index=True), notes)
 
 
 def as_trials(rows: pd.DataFrame) -> pd.DataFrame:
@@ -135,33 +65,6 @@ def as_trials(rows: pd.DataFrame) -> pd.DataFrame:
 def crops_in_words(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials with ``center_crop`` as text, `NO_CROP` where all of the image is taken."""
     return trials.assign(center_crop=trials["center_crop"].astype("string").fillna(NO_CROP))
-
-
-def drop_duplicates(trials: pd.DataFrame, ends: Mapping[str, RunEnd]) -> tuple[pd.DataFrame, int]:
-    """Keep each trial once, and count those dropped.
-
-    Two rows with one fingerprint and the same choices are one trial: its value is kept before its
-    failure. Of rows that have the same labels but are not known to be the same, the one whose run
-    finished last is kept, whatever came of it. A row read twice from one run is not counted.
-    """
-    ranked = trials.assign(
-        _ok=trials["status"].eq(STATUS_OK).fillna(False).astype(bool),
-        _finished=[run in ends and ends[run].finished for run in trials["run_id"]],
-        _time=[ends[run].time if run in ends else 0 for run in trials["run_id"]],
-    )
-    once = ranked.drop_duplicates(["run_id", *LABELS], keep="last")
-    known = once["fingerprint"].notna()
-    by_fingerprint = (
-        once[known]
-        .sort_values(["_ok", "_finished", "_time"], kind="stable")
-        .drop_duplicates(["fingerprint", "category", *CHOICES], keep="last")
-    )
-    kept = (
-        pd.concat([by_fingerprint, once[~known]])
-        .sort_values(["_finished", "_time"], kind="stable")
-        .drop_duplicates(list(LABELS), keep="last")
-    )
-    return kept[list(TRIAL_COLUMNS)].reset_index(drop=True), len(once) - len(kept)
 
 
 def save_trials(frame: pd.DataFrame, path: str | Path) -> None:

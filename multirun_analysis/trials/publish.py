@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from anomaly_sweep.tracking import names
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.trials.connection import connect, experiment_ids
-from multirun_analysis.trials.read import search
+from multirun_analysis.trials.runs import search
 
 
 def log_files(

@@ -13,11 +13,11 @@ from anomaly_sweep.tracking.view import runs_page
 from multirun_analysis import ui
 from multirun_analysis.cli import main
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.figures.of_effects import pareto_picture
+from multirun_analysis.figures.effects import pareto_picture
 from multirun_analysis.figures.style import Picture
 from multirun_analysis.rendering.table import Absent
 from multirun_analysis.summary.effects import Effects
-from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.study import DetectionStudy
 from multirun_analysis.trials.long_table import load_trials, save_trials
 from tests.support.trials import Store, make_frame, make_rows
 
@@ -241,10 +241,10 @@ def test_claims_effects_and_comparison_print(tmp_path: Path, capsys: pytest.Capt
 def test_tables_figures_and_report_on_the_parent_run(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def only_one(study: Study, found: Effects, tables: object) -> list[Picture | Absent]:
+    def only_one(study: DetectionStudy, found: Effects, tables: object) -> list[Picture | Absent]:
         return [pareto_picture(found, study)]
 
-    monkeypatch.setattr("multirun_analysis.figures.every.pictures", only_one)
+    monkeypatch.setattr("multirun_analysis.figures.catalog.pictures", only_one)
     monkeypatch.setattr("multirun_analysis.reporting.page._section", lambda study, prefix: study.backbone)
     grid = {"layer": ("level6", "level7"), "pca_mode": ("npca50",), "estimator": ("knn1",)}
     parent, _ = store.add_sweep(make_rows(grid), "a")

@@ -16,7 +16,7 @@ from anomaly_sweep.errors import MissingArtifactError, TrackingError
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.moved import relocation
 from anomaly_sweep.tracking.writer import Recorder
-from multirun_analysis.trials.long_table import collect
+from multirun_analysis.trials.read import collect
 from tests.support.tracking import public_calls, record, row, store
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Unpack
 
@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from multirun_analysis.errors import AnalysisError
+from multirun_analysis.papers import claims_table as claims_tables
+from multirun_analysis.papers.ono_mori.study import choose_study, comparison
 from multirun_analysis.papers.published import PAPER_BACKBONE
-from multirun_analysis.papers.verdicts import POINTS, Claim, Statement, check, judge, together, without
-from multirun_analysis.rendering.table import Cell
-from multirun_analysis.stats.intervals import Floats, mean_interval
-from multirun_analysis.summary.matrix import Lacking, category_matrix
-from multirun_analysis.summary.study import Study, StudyChoices, choose_study, layer_order
-from multirun_analysis.summary.wording import estimator_name
+from multirun_analysis.papers.verdicts import Claim, Statement, check, judge, together, without
+from multirun_analysis.rendering.table import Cell, Table
+from multirun_analysis.stats.intervals import POINTS, Floats, mean_interval
+from multirun_analysis.summary.category_matrix import Lacking, category_matrix
+from multirun_analysis.summary.study import DetectionStudy, StudyChoices
+from multirun_analysis.trials.labels import estimator_name, layer_order
 
 #: How much worse still counts as "as good" where the paper gives no figure, in points.
 MARGIN = 1.0
@@ -31,9 +33,9 @@ def claims(frame: pd.DataFrame, **choices: Unpack[StudyChoices]) -> list[Claim]:
     return check_claims(choose_study(frame, **choices))
 
 
-def check_claims(study: Study) -> list[Claim]:
+def check_claims(study: DetectionStudy) -> list[Claim]:
     """`claims` of a study that is settled, decided together."""
-    checks: list[Callable[[Study], Claim]] = [
+    checks: list[Callable[[DetectionStudy], Claim]] = [
         _deep_beats_shallow,
         _deepest_is_best,
         _npca_beats_none,
@@ -50,7 +52,19 @@ def check_claims(study: Study) -> list[Claim]:
     return together([statement(study) for statement in checks])
 
 
-def _deep_beats_shallow(study: Study) -> Claim:
+def claims_table(claims: Sequence[Claim], study: DetectionStudy) -> Table:
+    """The statements as a table."""
+    return claims_tables.claims_table(
+        claims,
+        study,
+        name="claims",
+        title="Statements of Ono & Mori, checked",
+        figures="differences in points (0.01 of AUROC)",
+        comparison=comparison(study),
+    )
+
+
+def _deep_beats_shallow(study: DetectionStudy) -> Claim:
     said = Statement("deep_layers", "deep levels beat shallow ones", "+25.7 (levels 5-7 - 1-3)")
     levels = _levels(study)
     half = len(levels) // 2
@@ -68,7 +82,7 @@ def _deep_beats_shallow(study: Study) -> Claim:
     )
 
 
-def _deepest_is_best(study: Study) -> Claim:
+def _deepest_is_best(study: DetectionStudy) -> Claim:
     said = Statement("deepest_level", "the deepest single level is best", "+5 (level 7 - level 6)")
     levels = _levels(study)
     if len(levels) < 2:
@@ -77,7 +91,7 @@ def _deepest_is_best(study: Study) -> Claim:
     return check(study, said, "layer", [levels[-1], *levels[:-1]], TABLE3, _first_over_each)
 
 
-def _npca_beats_none(study: Study) -> Claim:
+def _npca_beats_none(study: DetectionStudy) -> Claim:
     said = Statement("npca_beats_none", "NPCA beats no reduction", "+6.7 (mean of rates - none)")
     modes = [f"npca{rate}" for rate in RATES]
     return _reductions(
@@ -89,7 +103,7 @@ def _npca_beats_none(study: Study) -> Claim:
     )
 
 
-def _none_beats_pca(study: Study) -> Claim:
+def _none_beats_pca(study: DetectionStudy) -> Claim:
     said = Statement("none_beats_pca", "no reduction beats PCA", "+3.5 (none - mean of rates)")
     modes = [f"pca{rate}" for rate in RATES]
     return _reductions(
@@ -101,7 +115,7 @@ def _none_beats_pca(study: Study) -> Claim:
     )
 
 
-def _twenty_to_fifty(study: Study) -> Claim:
+def _twenty_to_fifty(study: DetectionStudy) -> Claim:
     said = Statement(
         "npca_20_to_50", "NPCA 20-50 % is enough: it loses nothing", "+6.7 (NPCA 20 % - none)", bound=-MARGIN
     )
@@ -111,7 +125,7 @@ def _twenty_to_fifty(study: Study) -> Claim:
 
 
 def _reductions(
-    study: Study,
+    study: DetectionStudy,
     said: Statement,
     modes: list[str],
     differences: Callable[[Floats], Floats],
@@ -123,7 +137,7 @@ def _reductions(
     return check(study, said, "pca_mode", ["none", *modes], at, differences, average_over="estimator")
 
 
-def _more_neighbours(study: Study) -> Claim:
+def _more_neighbours(study: DetectionStudy) -> Claim:
     said = Statement(
         "more_neighbours", "k = 5, 10 do not beat k = 1", "no gain (no figure)", bound=MARGIN, side="below"
     )
@@ -131,19 +145,23 @@ def _more_neighbours(study: Study) -> Claim:
     return _estimators(study, said, ["knn1", "knn5", "knn10"], _each_over_first, figure)
 
 
-def _mvg_beats_knn(study: Study) -> Claim:
+def _mvg_beats_knn(study: DetectionStudy) -> Claim:
     said = Statement("mvg_beats_knn", "MVG beats k-NN", "+0.2 (MVG - k-NN)")
     return _estimators(study, said, ["mvg", "knn1"], _first_over_each, "MVG - k-NN (k = 1)")
 
 
-def _simple_is_enough(study: Study) -> Claim:
+def _simple_is_enough(study: DetectionStudy) -> Claim:
     said = Statement("simple_is_enough", "MVG and k-NN are as good as the flow", "no figure", bound=-MARGIN)
     figure = f"each of MVG and k-NN - flow, the least, no worse than {MARGIN:g} point"
     return _estimators(study, said, ["flow", "mvg", "knn1"], _each_over_first, figure)
 
 
 def _estimators(
-    study: Study, said: Statement, names: list[str], differences: Callable[[Floats], Floats], words: str
+    study: DetectionStudy,
+    said: Statement,
+    names: list[str],
+    differences: Callable[[Floats], Floats],
+    words: str,
 ) -> Claim:
     at = {"layer": study.layer, "pooling": "avg", "augmentation": "none", "pca_mode": "npca50"}
     return check(
@@ -151,7 +169,7 @@ def _estimators(
     )
 
 
-def _avg_pooling(study: Study) -> Claim:
+def _avg_pooling(study: DetectionStudy) -> Claim:
     said = Statement("avg_pooling", "avg pooling is best", "+0.2 MVG, +1.1 k-NN (avg - next best)")
     at = {"layer": study.layer, "augmentation": "none", "pca_mode": "npca50"}
     said = replace(
@@ -161,7 +179,7 @@ def _avg_pooling(study: Study) -> Claim:
     return check(study, said, "pooling", names, at, _first_over_each, average_over="estimator", of=ESTIMATORS)
 
 
-def _noise_by_a_thousandth(study: Study) -> Claim:
+def _noise_by_a_thousandth(study: DetectionStudy) -> Claim:
     return _noise(
         study,
         Statement(
@@ -175,7 +193,7 @@ def _noise_by_a_thousandth(study: Study) -> Claim:
     )
 
 
-def _noise_by_a_tenth(study: Study) -> Claim:
+def _noise_by_a_tenth(study: DetectionStudy) -> Claim:
     return _noise(
         study,
         Statement(
@@ -189,7 +207,7 @@ def _noise_by_a_tenth(study: Study) -> Claim:
     )
 
 
-def _noise(study: Study, said: Statement) -> Claim:
+def _noise(study: DetectionStudy, said: Statement) -> Claim:
     """Equivalence: noise - none is above minus the bound and below it for either estimator."""
     at = {"layer": study.layer, "pooling": "avg", "pca_mode": "npca50"}
     apart = []
@@ -212,7 +230,7 @@ def _ends(values: Floats) -> tuple[float, float, float]:
     return interval.value, interval.low, interval.high
 
 
-def _backbones(study: Study) -> Claim:
+def _backbones(study: DetectionStudy) -> Claim:
     said = Statement("backbone", "EfficientNet-B5 beats ResNet-18", "no figure")
     said = replace(
         said, setting="k-NN (k = 1), NPCA 50 %, each at its deepest level; EfficientNet-B5 - ResNet-18"
@@ -240,12 +258,12 @@ def _each_over_first(values: Floats) -> Floats:
     return values[:, 1:] - values[:, :1]
 
 
-def _levels(study: Study) -> list[str]:
+def _levels(study: DetectionStudy) -> list[str]:
     """The single levels at which a trial of Table 3 did not fail, the shallowest first."""
     return sorted((n for n in study.works("layer", **TABLE3) if layer_order(n)[0] == 0), key=layer_order)
 
 
-def _at(study: Study, choices: dict[str, str]) -> str:
+def _at(study: DetectionStudy, choices: dict[str, str]) -> str:
     return ", ".join([study.backbone, *(f"{name}={value}" for name, value in choices.items())])
 
 

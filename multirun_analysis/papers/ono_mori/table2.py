@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from multirun_analysis.papers.ono_mori.study import GRID, absent, comparison, fixed
 from multirun_analysis.papers.published import ono_mori
 from multirun_analysis.rendering.table import (
     BLANK,
@@ -20,16 +21,16 @@ from multirun_analysis.rendering.table import (
     mark_best,
 )
 from multirun_analysis.summary.coverage import why_empty
-from multirun_analysis.summary.pivot import PivotResult, mean_table
-from multirun_analysis.summary.study import Study, layer_order
-from multirun_analysis.summary.wording import GRID, absent, estimator_name, estimator_order, fixed
+from multirun_analysis.summary.means import MeanTable, mean_table
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import estimator_name, estimator_order, layer_order
 
 PAPER_RATES = (10.0, 20.0, 30.0, 40.0, 50.0)
 FAMILIES = {"pca": "PCA", "npca": "NPCA"}
 MEAN = "mean of the estimators"
 
 
-def one_layer(study: Study) -> Table | Absent:
+def one_layer(study: DetectionStudy) -> Table | Absent:
     """Table 2 at the study's layer."""
     return _table2(
         study,
@@ -41,7 +42,7 @@ def one_layer(study: Study) -> Table | Absent:
     )
 
 
-def all_layers(study: Study) -> Table | Absent:
+def all_layers(study: DetectionStudy) -> Table | Absent:
     """Table 2 with every value a mean over the backbone's layers."""
     there = sorted(study.has("layer", pooling="avg", augmentation="none"), key=layer_order)
     layers = sorted(study.works("layer", pooling="avg", augmentation="none"), key=layer_order)
@@ -61,7 +62,7 @@ def all_layers(study: Study) -> Table | Absent:
 
 
 def _table2(
-    study: Study,
+    study: DetectionStudy,
     name: str,
     title: str,
     at: dict[str, Any],
@@ -95,7 +96,7 @@ def _table2(
     return Table(
         name=name,
         title=title,
-        caption=(remark, fixed(study, **choices), study.comparison()),
+        caption=(remark, fixed(study, **choices), comparison(study)),
         corner="reduction",
         columns=tuple(f"{rate / 100:g}" for rate in rates),
         blocks=tuple(shown),
@@ -112,7 +113,7 @@ def _reduction(mode: str) -> tuple[str | None, float | None]:
     return " ".join(filter(None, (FAMILIES[match[1]], match[3]))), float(match[2])
 
 
-def _with_mean(pivot: PivotResult) -> pd.DataFrame:
+def _with_mean(pivot: MeanTable) -> pd.DataFrame:
     """One column an estimator, and their mean where there are several and none is missing."""
     estimators = sorted((str(name) for name in pivot.values.columns), key=estimator_order)
     values = pivot.values[estimators]

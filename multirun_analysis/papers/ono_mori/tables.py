@@ -9,18 +9,20 @@ from typing import Unpack
 import pandas as pd
 
 from multirun_analysis.papers.ono_mori import table2
-from multirun_analysis.papers.published import PAPER_BACKBONE, ono_mori
+from multirun_analysis.papers.ono_mori.study import GRID, absent, choose_study, comparison, fixed
+from multirun_analysis.papers.published import PAPER_BACKBONE, is_paper_dataset, ono_mori
 from multirun_analysis.rendering.table import Absent, Block, Cell, Row, Table, difference_block, mark_best
-from multirun_analysis.summary.coverage import Origin, why_empty
-from multirun_analysis.summary.pivot import PivotResult, mean_table
-from multirun_analysis.summary.study import Study, StudyChoices, choose_study, layer_order
-from multirun_analysis.summary.wording import GRID, POOLINGS, absent, estimator_name, fixed
+from multirun_analysis.stats.intervals import POINTS
+from multirun_analysis.summary.coverage import why_empty
+from multirun_analysis.summary.means import MeanTable, mean_table
+from multirun_analysis.summary.study import DetectionStudy, StudyChoices
+from multirun_analysis.trials.labels import POOLINGS, estimator_name, layer_order
+from multirun_analysis.trials.run_info import Origin
 
 AUGMENTATIONS = ("none", "noise", "standard")
 ESTIMATORS = ("mvg", "knn1")  # of the pooling and augmentation comparisons
 POOLING_SWEEP = "ono_mori_pooling"
 AUGMENTATION_SWEEP = "ono_mori_augmentation"
-POINTS = 100.0
 
 
 def tables(
@@ -30,7 +32,7 @@ def tables(
     return tables_of(choose_study(frame, origins=origins, **choices))
 
 
-def tables_of(study: Study) -> list[Table | Absent]:
+def tables_of(study: DetectionStudy) -> list[Table | Absent]:
     """`tables` of a study that is settled."""
     return [
         table2.one_layer(study),
@@ -41,7 +43,7 @@ def tables_of(study: Study) -> list[Table | Absent]:
     ]
 
 
-def table3(study: Study) -> Table | Absent:
+def table3(study: DetectionStudy) -> Table | Absent:
     """Category by layer: k-NN with one neighbour on NPCA 50 %."""
     title = "Table 3: AUROC by category and layer (k-NN, NPCA 50 %)"
     choices = {"pooling": "avg", "augmentation": "none", "pca_mode": "npca50", "estimator": "knn1"}
@@ -63,7 +65,7 @@ def table3(study: Study) -> Table | Absent:
 
     def printed(category: str) -> Row:
         values = [published.get((category, layer)) for layer in layers]
-        if category == "mean" and study.is_paper_dataset:  # of the categories that are ours too
+        if category == "mean" and is_paper_dataset(study):  # of the categories that are ours too
             values = [_mean([published.get((name, layer)) for name in study.categories]) for layer in layers]
         cells = [Cell(value, decimals=2, blank=value is None) for value in values]
         return Row(category, mark_best(cells), rule_before=category == "mean")
@@ -71,14 +73,14 @@ def table3(study: Study) -> Table | Absent:
     ours = Block("ours", tuple(row(name) for name in (*study.categories, "mean")))
     blocks = [ours]
     if compared:
-        names = {*study.categories, "mean"} if study.is_paper_dataset else {"mean"}
+        names = {*study.categories, "mean"} if is_paper_dataset(study) else {"mean"}
         comparable = Block("ours", tuple(row for row in ours.rows if row.header in names))
         theirs = Block("published", tuple(printed(row.header) for row in comparable.rows))
         blocks += [theirs, difference_block("difference (ours - published)", comparable, theirs)]
     return Table(
         name="table3",
         title=title,
-        caption=(fixed(study, layer=None, **choices), study.comparison()),
+        caption=(fixed(study, layer=None, **choices), comparison(study)),
         corner="category",
         columns=tuple(layer.removeprefix("level") for layer in layers),
         blocks=tuple(blocks),
@@ -92,7 +94,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def table4(study: Study) -> Table | Absent:
+def table4(study: DetectionStudy) -> Table | Absent:
     """Mean AUROC by pooling, for MVG and k-NN."""
     title = "Table 4: mean AUROC by pooling"
     choices = {"layer": study.layer, "augmentation": "none", "pca_mode": "npca50"}
@@ -120,7 +122,7 @@ def table4(study: Study) -> Table | Absent:
     return Table(
         name="table4",
         title=title,
-        caption=(fixed(study, **choices), study.comparison()),
+        caption=(fixed(study, **choices), comparison(study)),
         corner="estimator",
         columns=tuple(pooling.replace("_", "+") for pooling in POOLINGS),
         blocks=(ours, theirs, difference_block("difference (ours - published)", ours, theirs)),
@@ -129,7 +131,7 @@ def table4(study: Study) -> Table | Absent:
     )
 
 
-def augmentation(study: Study) -> Table | Absent:
+def augmentation(study: DetectionStudy) -> Table | Absent:
     """Mean AUROC by augmentation, and how far each is from none."""
     title = "Augmentation: mean AUROC and difference to none"
     choices = {"layer": study.layer, "pooling": "avg", "pca_mode": "npca50"}
@@ -162,7 +164,7 @@ def augmentation(study: Study) -> Table | Absent:
             fixed(study, **choices),
             "The paper prints no values; it says that AUC fell with noise only, by less than 0.1 point "
             "for both estimators. One point is 0.01 of AUROC.",
-            study.comparison(),
+            comparison(study),
         ),
         corner="estimator",
         columns=columns,
@@ -176,12 +178,12 @@ def augmentation(study: Study) -> Table | Absent:
 
 
 def _of_estimators(
-    study: Study, column: str, choices: dict[str, str], columns: tuple[str, ...]
-) -> PivotResult:
+    study: DetectionStudy, column: str, choices: dict[str, str], columns: tuple[str, ...]
+) -> MeanTable:
     """Means of the two estimators over one group's choices."""
     where = study.where(**choices) | {"estimator": ESTIMATORS, column: columns}
     return mean_table(study.frame, "estimator", column, where)
 
 
-def _notes(study: Study, pivots: Sequence[PivotResult]) -> tuple[str, ...]:
+def _notes(study: DetectionStudy, pivots: Sequence[MeanTable]) -> tuple[str, ...]:
     return (*study.coverage(pivots), *study.provenance(pivots))

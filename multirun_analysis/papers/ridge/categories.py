@@ -6,19 +6,19 @@ import math
 
 import pandas as pd
 
-from multirun_analysis.papers.published import localizers_per_class
-from multirun_analysis.papers.ridge.measured import (
+from multirun_analysis.papers.published import is_paper_dataset, localizers_per_class
+from multirun_analysis.papers.ridge.measurements import (
     MVTEC_PRO,
     MVTEC_PRO_WORDS,
     STEPS,
-    Measured,
+    Measurements,
     about_pro,
     notes_of,
 )
+from multirun_analysis.papers.ridge.study import LocalizationStudy
 from multirun_analysis.rendering.table import BLANK, Absent, Block, Cell, Row, Table, mark_best, significant
 from multirun_analysis.summary.coverage import why_empty
-from multirun_analysis.summary.localizers import LocalizationStudy
-from multirun_analysis.summary.wording import localizer_name
+from multirun_analysis.trials.labels import localizer_name
 
 METRICS = {
     "pixel_auroc": "pixel ROCAUC",
@@ -29,13 +29,13 @@ METRICS = {
 PERCENT = 100.0
 
 
-def by_category(study: LocalizationStudy, measured: Measured) -> Table | Absent:
+def by_category(study: LocalizationStudy, measured: Measurements) -> Table | Absent:
     """Pixel and image ROCAUC and PRO of each category, with what the methods' own papers print beside."""
     name, title = "ridge_categories", "Localization by category, in per cent"
     if reason := why_empty([measured.pivot], len(study.categories)):
         return Absent(name, title, reason)
     published = localizers_per_class()
-    references = list(dict.fromkeys(key for key, _, _ in published)) if study.is_paper_dataset else []
+    references = list(dict.fromkeys(key for key, _, _ in published)) if is_paper_dataset(study) else []
 
     def row(metric: str, category: str) -> Row:
         frame = measured.values[metric]
@@ -80,7 +80,7 @@ def by_category(study: LocalizationStudy, measured: Measured) -> Table | Absent:
     )
 
 
-def times(study: LocalizationStudy, measured: Measured) -> Table | Absent:
+def times(study: LocalizationStudy, measured: Measurements) -> Table | Absent:
     """Milliseconds an image of each category, and over all test images."""
     name, title = "ridge_times", "Localization times by category, in milliseconds an image"
     if measured.seconds["scoring"].isna().all(axis=None):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
+from multirun_analysis.papers.claims_table import claims_table
 from multirun_analysis.papers.published import ridge_table1
-from multirun_analysis.papers.ridge.measured import METRICS, Measured, measure
+from multirun_analysis.papers.ridge.measurements import METRICS, Measurements, about_defaults, measure
+from multirun_analysis.papers.ridge.study import (
+    LocalizationChoices,
+    LocalizationStudy,
+    choose_localization,
+    comparison,
+)
 from multirun_analysis.papers.verdicts import Claim, Statement, judge, judge_ratio, together, without
-from multirun_analysis.rendering.table import Cell
+from multirun_analysis.rendering.table import Cell, Table
 from multirun_analysis.stats.intervals import Floats
 from multirun_analysis.summary.coverage import listed
-from multirun_analysis.summary.localizers import LocalizationChoices, LocalizationStudy, choose_localization
-from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
+from multirun_analysis.trials.labels import LOCALIZERS, localizer_name
 
 RIDGE = "ridge"
 OTHERS = ("patchcore", "padim")
@@ -41,7 +48,20 @@ def check_ridge_claims(study: LocalizationStudy) -> list[Claim]:
     )
 
 
-def _accurate(study: LocalizationStudy, measured: Measured, other: str, metric: str) -> Claim:
+def ridge_claims_table(claims: Sequence[Claim], study: LocalizationStudy) -> Table:
+    """The statements as a table."""
+    return claims_table(
+        claims,
+        study,
+        name="ridge_claims",
+        title="Statements of the ridge paper, checked",
+        figures="differences in points (0.01 of ROCAUC or PRO), and ratios of the seconds in all,",
+        comparison=comparison(study),
+        notes=about_defaults(study),
+    )
+
+
+def _accurate(study: LocalizationStudy, measured: Measurements, other: str, metric: str) -> Claim:
     name, word = LOCALIZERS[other], METRICS[metric]
     published = ridge_table1()
     apart = published[RIDGE, metric] - published[other, metric]
@@ -63,7 +83,7 @@ def _accurate(study: LocalizationStudy, measured: Measured, other: str, metric: 
     return judge(said, values[:, :1] - values[:, 1:])
 
 
-def _faster(study: LocalizationStudy, measured: Measured, other: str) -> Claim:
+def _faster(study: LocalizationStudy, measured: Measurements, other: str) -> Claim:
     name = LOCALIZERS[other]
     published = ridge_table1()
     times = published[other, "score_seconds"] / published[RIDGE, "score_seconds"]

@@ -9,15 +9,21 @@ import pandas as pd
 
 from multirun_analysis.papers.published import RIDGE_TEST_IMAGES, ridge_table1
 from multirun_analysis.papers.ridge.categories import by_category, times
-from multirun_analysis.papers.ridge.measured import (
+from multirun_analysis.papers.ridge.measurements import (
     METRICS,
     MVTEC_PRO,
     MVTEC_PRO_WORDS,
     STEPS,
-    Measured,
+    Measurements,
     about_pro,
     measure,
     notes_of,
+)
+from multirun_analysis.papers.ridge.study import (
+    LocalizationChoices,
+    LocalizationStudy,
+    choose_localization,
+    comparison,
 )
 from multirun_analysis.rendering.table import (
     BLANK,
@@ -30,9 +36,8 @@ from multirun_analysis.rendering.table import (
     mark_best,
     significant,
 )
-from multirun_analysis.summary.coverage import Origin
-from multirun_analysis.summary.localizers import LocalizationChoices, LocalizationStudy, choose_localization
-from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
+from multirun_analysis.trials.labels import LOCALIZERS, localizer_name
+from multirun_analysis.trials.run_info import Origin
 
 PERCENT = 100.0
 REFERENCE = "patchcore"
@@ -57,7 +62,7 @@ def ridge_tables_of(study: LocalizationStudy) -> list[Table | Absent]:
     return [table1(study, measured), by_category(study, measured), times(study, measured)]
 
 
-def table1(study: LocalizationStudy, measured: Measured) -> Table | Absent:
+def table1(study: LocalizationStudy, measured: Measurements) -> Table | Absent:
     """Accuracy and seconds of every localizer, the published ones beside them."""
     name, title = "ridge_table1", "Table 1: pixel ROCAUC, PRO and time"
     if measured.mean("pixel_auroc").isna().all():
@@ -91,7 +96,7 @@ def table1(study: LocalizationStudy, measured: Measured) -> Table | Absent:
             f"Fixed: {study.setting()}. Means over the categories, in per cent; seconds for all test images "
             "as the sweep recorded them: the localizer's scoring alone, then also upsampling and smoothing "
             "its maps, then also the network's pass over the images.",
-            study.comparison(),
+            comparison(study),
         ),
         corner="method",
         columns=(
@@ -108,7 +113,7 @@ def table1(study: LocalizationStudy, measured: Measured) -> Table | Absent:
     )
 
 
-def _accuracy(measured: Measured, label: str) -> list[Cell]:
+def _accuracy(measured: Measurements, label: str) -> list[Cell]:
     return [_percent(float(measured.mean(metric)[label])) for metric in ACCURACY]
 
 
@@ -116,7 +121,7 @@ def _percent(share: float) -> Cell:
     return Cell(None if pd.isna(share) else PERCENT * share, 1)
 
 
-def _seconds(measured: Measured, label: str) -> list[Cell]:
+def _seconds(measured: Measurements, label: str) -> list[Cell]:
     images = float(measured.images[label])
     totals = [significant(float(measured.total(step)[label]), least=2) for step in STEPS]
     return [*totals, Cell(None if pd.isna(images) else images, 0)]
@@ -128,7 +133,7 @@ def _published(key: str) -> list[Cell]:
     return [*accuracy, Cell(table[key, "score_seconds"], 2), BLANK, BLANK, Cell(float(RIDGE_TEST_IMAGES), 0)]
 
 
-def _apart(study: LocalizationStudy, measured: Measured, label: str) -> list[Cell]:
+def _apart(study: LocalizationStudy, measured: Measurements, label: str) -> list[Cell]:
     """Ours minus published, in points; none of seconds, which are of other computers."""
     key = label.partition("[")[0]
     apart = [
@@ -140,7 +145,7 @@ def _apart(study: LocalizationStudy, measured: Measured, label: str) -> list[Cel
     return [*apart, *[BLANK] * (len(STEPS) + 1)]
 
 
-def _milliseconds(measured: Measured, label: str) -> list[Cell]:
+def _milliseconds(measured: Measurements, label: str) -> list[Cell]:
     images = measured.images[label]
     return [
         *NO_ACCURACY,
@@ -149,7 +154,7 @@ def _milliseconds(measured: Measured, label: str) -> list[Cell]:
     ]
 
 
-def _ratios(measured: Measured, label: str, reference: str) -> list[Cell]:
+def _ratios(measured: Measurements, label: str, reference: str) -> list[Cell]:
     totals = [measured.total(step) for step in STEPS]
     return [*NO_ACCURACY, *(significant(float(t[label] / t[reference])) for t in totals), BLANK]
 
@@ -174,7 +179,7 @@ def _block(label: str, lines: Lines, *, best: bool = False) -> Block:
     return Block(label, tuple(Row(header, tuple(cells)) for header, cells in rows))
 
 
-def _remarks(study: LocalizationStudy, measured: Measured, reference: str | None) -> list[str]:
+def _remarks(study: LocalizationStudy, measured: Measurements, reference: str | None) -> list[str]:
     table = ridge_table1()
     spreads = [
         f"{name} {table[key, 'score_seconds']:.2f} \N{PLUS-MINUS SIGN} "

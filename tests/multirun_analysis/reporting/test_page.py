@@ -11,7 +11,7 @@ import pytest
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.figures.style import Picture, inline_svg
 from multirun_analysis.reporting.page import report
-from multirun_analysis.summary.coverage import Origin
+from multirun_analysis.trials.run_info import Origin
 from tests.support.trials import make_frame, make_localization
 
 MANY = tuple(f"c{number}" for number in range(6))

@@ -9,19 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from multirun_analysis.papers.ono_mori.study import choose_study
 from multirun_analysis.rendering.table import Absent, Table
 from multirun_analysis.rendering.text import RENDERERS
 from multirun_analysis.summary.configurations import best, configurations, pareto
 from multirun_analysis.summary.effects import effects, marginals, shares
 from multirun_analysis.summary.effects_tables import effects_tables
 from multirun_analysis.summary.factorial import Factorial, full_factorial, variance_shares
-from multirun_analysis.summary.study import Study, choose_study
+from multirun_analysis.summary.study import DetectionStudy
 from tests.support.trials import CATEGORIES, make_frame
 
 MANY = tuple(f"c{number}" for number in range(6))
 
 
-def study(frame: pd.DataFrame, **options: str) -> Study:
+def study(frame: pd.DataFrame, **options: str) -> DetectionStudy:
     return choose_study(frame, **options)
 
 

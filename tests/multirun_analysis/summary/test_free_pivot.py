@@ -7,7 +7,7 @@ import pytest
 
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.rendering.table import Table
-from multirun_analysis.summary.free_pivot import free_pivot
+from multirun_analysis.summary.pivot import pivot
 from multirun_analysis.trials.filter import matching, parse_where
 from tests.support.trials import make_frame
 
@@ -27,7 +27,7 @@ def values(table: Table) -> pd.DataFrame:
 
 
 def test_categories_by_layers(grid: pd.DataFrame) -> None:
-    table = free_pivot(grid, "category", "layer", "estimator=mvg & pca_mode=npca50")
+    table = pivot(grid, "category", "layer", "estimator=mvg & pca_mode=npca50")
     chosen = grid[(grid["estimator"] == "mvg") & (grid["pca_mode"] == "npca50")]
     plain = chosen.pivot_table("image_auroc", "category", "layer", margins=True, margins_name="mean")
     shown = values(table)
@@ -40,8 +40,8 @@ def test_categories_by_layers(grid: pd.DataFrame) -> None:
 
 def test_layers_by_categories_is_its_transpose(grid: pd.DataFrame) -> None:
     where = "estimator=mvg & pca_mode=npca50"
-    across = free_pivot(grid, "layer", "category", where)
-    down = free_pivot(grid, "category", "layer", where)
+    across = pivot(grid, "layer", "category", where)
+    down = pivot(grid, "category", "layer", where)
     pd.testing.assert_frame_equal(values(across), values(down).T)
     bold = [[cell.bold for cell in row.cells] for row in across.blocks[0].rows]
     turned = [[cell.bold for cell in row.cells] for row in down.blocks[0].rows]
@@ -49,7 +49,7 @@ def test_layers_by_categories_is_its_transpose(grid: pd.DataFrame) -> None:
 
 
 def test_alternatives_averages_and_order(grid: pd.DataFrame) -> None:
-    table = free_pivot(grid, "pca_mode", "estimator", "layer=level1|level10 & estimator=flow|mvg", ["layer"])
+    table = pivot(grid, "pca_mode", "estimator", "layer=level1|level10 & estimator=flow|mvg", ["layer"])
     chosen = grid[grid["layer"].isin(["level1", "level10"])]
     plain = chosen.pivot_table("image_auroc", "pca_mode", "estimator")
     shown = values(table)
@@ -61,7 +61,7 @@ def test_alternatives_averages_and_order(grid: pd.DataFrame) -> None:
 
 def test_a_condition_on_categories_asks_for_their_mean(grid: pd.DataFrame) -> None:
     where = "category=bottle|screw & layer=all"
-    table = free_pivot(grid, "pca_mode", "estimator", where)
+    table = pivot(grid, "pca_mode", "estimator", where)
     chosen = grid[grid["category"].isin(["bottle", "screw"]) & (grid["layer"] == "all")]
     plain = chosen.pivot_table("image_auroc", "pca_mode", "estimator")
     pd.testing.assert_frame_equal(
@@ -72,7 +72,7 @@ def test_a_condition_on_categories_asks_for_their_mean(grid: pd.DataFrame) -> No
 
 @pytest.mark.parametrize("column", ["image_ap", "image_f1max", "image_fpr95"])
 def test_other_metrics(grid: pd.DataFrame, column: str) -> None:
-    table = free_pivot(grid, "pca_mode", "estimator", "layer=all", value=column)
+    table = pivot(grid, "pca_mode", "estimator", "layer=all", value=column)
     plain = grid[grid["layer"] == "all"].pivot_table(column, "pca_mode", "estimator")
     shown = values(table)
     pd.testing.assert_frame_equal(shown, plain.loc[shown.index, shown.columns], **LOOSE)
@@ -88,12 +88,12 @@ def test_holes_are_holes(grid: pd.DataFrame) -> None:
     holed = grid.copy()
     one = (holed["category"] == "cable") & (holed["layer"] == "level1")
     holed.loc[one, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "why"]
-    shown = values(free_pivot(holed, "category", "layer", "estimator=mvg & pca_mode=npca50"))
+    shown = values(pivot(holed, "category", "layer", "estimator=mvg & pca_mode=npca50"))
     assert shown.isna().sum().sum() == 2  # the value, and the mean that needs it
     assert pd.isna(shown.at["mean", "level1"]) and pd.isna(shown.at["cable", "level1"])
     failed = make_frame(failed=lambda row: row["layer"] == "all")
     with pytest.raises(AnalysisError, match=r"would be empty.*singular"):
-        free_pivot(failed, "pca_mode", "estimator", "layer=all")
+        pivot(failed, "pca_mode", "estimator", "layer=all")
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_what_cannot_be_answered_is_said(
     grid: pd.DataFrame, rows: str, cols: str, where: str, says: str
 ) -> None:
     with pytest.raises(AnalysisError, match=says):
-        free_pivot(grid, rows, cols, where)
+        pivot(grid, rows, cols, where)
 
 
 def test_conditions_that_exclude_each_other() -> None:
     frame = make_frame()
     frame = frame[(frame["layer"] != "all") | (frame["estimator"] != "mvg")]
     with pytest.raises(AnalysisError, match="no trial meets all"):
-        free_pivot(frame, "category", "pca_mode", "layer=all & estimator=mvg")
+        pivot(frame, "category", "pca_mode", "layer=all & estimator=mvg")
 
 
 def test_values_with_brackets_and_numbers() -> None:

@@ -20,8 +20,9 @@ from multirun_analysis.figures.distributions import BINS, bin_edges, distributio
 from multirun_analysis.figures.style import Picture
 from multirun_analysis.stats.delong import area, compared
 from multirun_analysis.stats.intervals import Floats, holm
-from multirun_analysis.summary.per_image import Images, Scored, one_configuration, read_scores
+from multirun_analysis.summary.per_image import Scored, one_configuration
 from multirun_analysis.summary.per_image_tables import area_table, defect_table, misses_table
+from multirun_analysis.trials.image_scores import Images, read_scores
 from tests.support.trials import CATEGORIES, Store, make_frame, make_localization_rows, make_rows, share
 
 SMALL = {"layer": ("level6", "level7"), "pca_mode": ("npca50",)}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.summary.pivot import mean_table
+from multirun_analysis.summary.means import mean_table
 from multirun_analysis.trials.long_table import as_trials
 from tests.support.trials import CATEGORIES, make_frame, make_rows
 

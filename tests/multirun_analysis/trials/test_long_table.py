@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from anomaly_sweep.tracking.names import TRIAL_COLUMNS
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.trials.long_table import as_trials, drop_duplicates, load_trials, save_trials
-from multirun_analysis.trials.read import RunEnd
+from multirun_analysis.trials.duplicates import drop_duplicates
+from multirun_analysis.trials.long_table import as_trials, load_trials, save_trials
+from multirun_analysis.trials.run_info import RunEnd
 from tests.support.trials import make_frame, make_rows
 
 ONE = {"layer": ("level7",), "pca_mode": ("none",), "estimator": ("mvg",)}

@@ -16,8 +16,9 @@ from mlflow.tracking import MlflowClient
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking import reader as reader_module
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.trials import read as store_module
-from multirun_analysis.trials.long_table import collect, load_trials, read_trials
+from multirun_analysis.trials import runs as store_module
+from multirun_analysis.trials.long_table import load_trials
+from multirun_analysis.trials.read import collect, read_trials
 from tests.support.trials import CATEGORIES, Store, make_rows
 
 SMALL = {"layer": ("level7",), "pca_mode": ("none", "npca50")}

@@ -11,17 +11,19 @@ import pytest
 from multirun_analysis.cli import main
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.ono_mori.claims import claims
+from multirun_analysis.papers.ono_mori.study import backbones, choose_study
 from multirun_analysis.papers.ono_mori.table2 import one_layer
 from multirun_analysis.papers.ono_mori.tables import tables
 from multirun_analysis.papers.ridge.tables import ridge_tables
+from multirun_analysis.papers.studies import choose_studies
 from multirun_analysis.rendering.table import Table
 from multirun_analysis.rendering.text import to_csv
 from multirun_analysis.reporting.page import report
 from multirun_analysis.summary.compare import compare
-from multirun_analysis.summary.free_pivot import free_pivot
-from multirun_analysis.summary.studies import choose_studies
-from multirun_analysis.summary.study import backbones, choose_study
-from multirun_analysis.trials.long_table import as_trials, collect, drop_duplicates, load_trials, save_trials
+from multirun_analysis.summary.pivot import pivot
+from multirun_analysis.trials.duplicates import drop_duplicates
+from multirun_analysis.trials.long_table import as_trials, load_trials, save_trials
+from multirun_analysis.trials.read import collect
 from multirun_analysis.trials.tasks import is_localization, tasks_of
 from tests.support.trials import (
     CATEGORIES,
@@ -112,7 +114,7 @@ def test_detection_is_the_same_beside_localization(both: pd.DataFrame) -> None:
     assert (own.categories, own.layer) == (CATEGORIES, "level7") and len(own.trials()) == len(alone)
     assert one_layer(own) == one_layer(choose_study(alone))
     assert compare(both, both, ("a", "b")) == compare(alone, alone, ("a", "b"))
-    assert free_pivot(both, "category", "layer", "estimator=mvg & pca_mode=npca50") == free_pivot(
+    assert pivot(both, "category", "layer", "estimator=mvg & pca_mode=npca50") == pivot(
         alone, "category", "layer", "estimator=mvg & pca_mode=npca50"
     )
 
@@ -165,7 +167,7 @@ def test_localization_without_tables_is_read_from_the_metrics(store: Store) -> N
 def test_pivots_of_localization(both: pd.DataFrame) -> None:
     plain = make_localization()
     for value in ("image_auroc", "pixel_auroc", "aupro", "score_seconds", "backbone_seconds", "state_bytes"):
-        table = free_pivot(both, "category", "localizer", value=value)
+        table = pivot(both, "category", "localizer", value=value)
         cells = plain.assign(**{value: plain[value].astype(float)}).pivot_table(
             value, "category", "localizer", margins=True, margins_name="mean"
         )
@@ -179,17 +181,17 @@ def test_pivots_of_localization(both: pd.DataFrame) -> None:
             best = min(printed) if lowest else max(printed)
             assert [cell.bold for cell in row.cells] == [number == best for number in printed]
         assert "Coverage: 3 of 3" in table.notes[0]
-    assert free_pivot(both, "category", "localizer", value="aupro").title == "AUPRO by category and localizer"
-    across = free_pivot(both, "localizer", "category", value="score_seconds")
+    assert pivot(both, "category", "localizer", value="aupro").title == "AUPRO by category and localizer"
+    across = pivot(both, "localizer", "category", value="score_seconds")
     assert across.title == "Seconds of scoring the test images by localizer and category"
     assert "np." not in to_csv(across)
-    mean = free_pivot(both, "localizer", "input_size", value="pixel_auroc")
+    mean = pivot(both, "localizer", "input_size", value="pixel_auroc")
     assert mean.title == "Mean pixel AUROC by localizer and input_size"
 
 
 def test_pivots_by_crop_and_of_what_is_not_there(both: pd.DataFrame) -> None:
     crops = pd.concat([make_localization(), make_localization(center_crop=224)], ignore_index=True)
-    table = free_pivot(crops, "localizer", "center_crop", value="aupro")
+    table = pivot(crops, "localizer", "center_crop", value="aupro")
     assert table.columns == ("224", "none")
     plain = crops.assign(crop=crops["center_crop"].astype("string").fillna("none")).pivot_table(
         "aupro", "localizer", "crop"
@@ -197,21 +199,21 @@ def test_pivots_by_crop_and_of_what_is_not_there(both: pd.DataFrame) -> None:
     shown = {row.header: [cell.value for cell in row.cells] for row in table.blocks[0].rows}
     assert shown["ridge"] == pytest.approx(plain.loc["ridge"].tolist())
     with pytest.raises(AnalysisError, match=r"average over, center_crop \(224, none\)"):
-        free_pivot(crops, "category", "localizer", value="aupro")
-    assert free_pivot(crops, "category", "localizer", "center_crop=none", value="aupro")
-    with pytest.raises(AnalysisError, match="--value 'auroc': there are image_auroc, image_ap"):
-        free_pivot(both, "category", "localizer", value="auroc")
+        pivot(crops, "category", "localizer", value="aupro")
+    assert pivot(crops, "category", "localizer", "center_crop=none", value="aupro")
+    with pytest.raises(AnalysisError, match="--value 'auroc': there are image_auroc, image_auroc_sd"):
+        pivot(both, "category", "localizer", value="auroc")
     with pytest.raises(AnalysisError, match="detection trials only"):
-        free_pivot(make_frame(SMALL), "category", "layer", value="aupro")
+        pivot(make_frame(SMALL), "category", "layer", value="aupro")
     wider = pd.concat([make_frame(SMALL, categories=(*CATEGORIES, "wood")), make_localization()])
     assert (
-        free_pivot(wider.reset_index(drop=True), "category", "localizer").blocks
-        == free_pivot(make_localization(), "category", "localizer").blocks
+        pivot(wider.reset_index(drop=True), "category", "localizer").blocks
+        == pivot(make_localization(), "category", "localizer").blocks
     )  # a category of detection alone is no hole
     with pytest.raises(AnalysisError, match=r"task \(detection, localization\)"):
-        free_pivot(both, "category", "dataset")
+        pivot(both, "category", "dataset")
     with pytest.raises(AnalysisError, match="no trial meets all of '', with a choice of category and layer"):
-        free_pivot(both, "category", "layer", value="pixel_auroc")
+        pivot(both, "category", "layer", value="pixel_auroc")
 
 
 def test_detection_with_several_crops_is_chosen_too() -> None:
@@ -289,7 +291,7 @@ def test_commands_on_localization(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_claims_and_figures_of_both(
     both: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multirun_analysis.figures.every.pictures", lambda *_: [])
+    monkeypatch.setattr("multirun_analysis.figures.catalog.pictures", lambda *_: [])
     monkeypatch.setattr("multirun_analysis.figures.style.SUFFIXES", (".svg",))
     path = tmp_path / "t.parquet"
     save_trials(both, path)

@@ -18,7 +18,7 @@ from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.sweep.plan.checks import check_told_apart
 from anomaly_sweep.sweep.plan.planner import data_state, make_plan
 from anomaly_sweep.tracking import names
-from multirun_analysis.trials.long_table import collect
+from multirun_analysis.trials.read import collect
 from tests.support.sweeps import configuration
 
 RIDGE = {"name": "ridge", "_target_": "anomaly_sweep.localization.ridge.localizer.Ridge"}

@@ -8,13 +8,12 @@ import zlib
 import pandas as pd
 import pytest
 
-from multirun_analysis.papers.claims_table import claims_table
-from multirun_analysis.papers.ono_mori.claims import claims
+from multirun_analysis.papers.ono_mori.claims import claims, claims_table
+from multirun_analysis.papers.ono_mori.study import choose_study
 from multirun_analysis.papers.published import ono_mori
 from multirun_analysis.papers.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim
 from multirun_analysis.rendering.text import RENDERERS
-from multirun_analysis.summary.matrix import Lacking, Matrix, category_matrix
-from multirun_analysis.summary.study import choose_study
+from multirun_analysis.summary.category_matrix import CategoryMatrix, Lacking, category_matrix
 from tests.support.trials import make_frame
 
 CATEGORIES = tuple(f"c{number:02}" for number in range(8))
@@ -189,7 +188,7 @@ def test_a_matrix_is_complete_or_says_what_lacks(true_world: pd.DataFrame) -> No
     study = choose_study(true_world)
     at = {"pooling": "avg", "augmentation": "none", "pca_mode": "none", "layer": "level2"}
     found = category_matrix(study, "estimator", ["knn1", "mvg"], at)
-    assert isinstance(found, Matrix) and found.categories == CATEGORIES
+    assert isinstance(found, CategoryMatrix) and found.categories == CATEGORIES
     plain = true_world[(true_world["backbone"] == "efficientnet_b5") & (true_world["layer"] == "level2")]
     plain = plain[plain["pca_mode"] == "none"].pivot(
         index="category", columns="estimator", values="image_auroc"

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.ono_mori import table2
 from multirun_analysis.papers.ono_mori import tables as ono_mori_tables
+from multirun_analysis.papers.ono_mori.study import choose_study
 from multirun_analysis.papers.ono_mori.tables import AUGMENTATIONS, ESTIMATORS, tables
 from multirun_analysis.papers.published import is_mvtec_ad, ono_mori
 from multirun_analysis.rendering.table import Absent, Block, Cell, Table, difference, mark_best
-from multirun_analysis.summary.study import Study, choose_study, layer_order
-from multirun_analysis.summary.wording import POOLINGS
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import POOLINGS, layer_order
 from tests.support.trials import CATEGORIES, make_frame
 
 MODES = ("none", *(f"{kind}{rate}" for kind in ("pca", "npca") for rate in (10, 20, 30, 40, 50)))
@@ -26,7 +27,7 @@ PAPER_CATEGORIES = sorted({row for row, _ in ono_mori("table3")} - {"mean"})
 AT_LEVEL7 = {"layer": ("level7",), "pca_mode": ("npca50",)}
 
 
-BUILDERS: dict[str, Callable[[Study], Table | Absent]] = {
+BUILDERS: dict[str, Callable[[DetectionStudy], Table | Absent]] = {
     "table2": table2.one_layer,
     "table2_all_layers": table2.all_layers,
     "table3": ono_mori_tables.table3,

@@ -10,13 +10,18 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.claims_table import ridge_claims_table
 from multirun_analysis.papers.published import ridge_table1
-from multirun_analysis.papers.ridge.claims import ABOUT_TEN, MARGIN, check_ridge_claims, ridge_claims
+from multirun_analysis.papers.ridge.claims import (
+    ABOUT_TEN,
+    MARGIN,
+    check_ridge_claims,
+    ridge_claims,
+    ridge_claims_table,
+)
+from multirun_analysis.papers.ridge.study import choose_localization
 from multirun_analysis.papers.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim
 from multirun_analysis.rendering.text import RENDERERS
-from multirun_analysis.summary.coverage import Origin
-from multirun_analysis.summary.localizers import choose_localization
+from multirun_analysis.trials.run_info import Origin
 from tests.support.trials import make_frame, make_localization
 
 CATEGORIES = tuple(f"c{number:02}" for number in range(10))

@@ -11,24 +11,24 @@ import pytest
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.published import localizers_per_class, ono_mori, ridge_table1
 from multirun_analysis.papers.ridge.categories import by_category, times
-from multirun_analysis.papers.ridge.measured import Measured, measure
-from multirun_analysis.papers.ridge.tables import ridge_tables, table1
-from multirun_analysis.rendering.table import Absent, Cell, Table, significant
-from multirun_analysis.rendering.text import RENDERERS
-from multirun_analysis.summary.coverage import Origin
-from multirun_analysis.summary.localizers import (
+from multirun_analysis.papers.ridge.measurements import Measurements, measure
+from multirun_analysis.papers.ridge.study import (
     LocalizationStudy,
     choose_localization,
     localization_backbones,
 )
-from multirun_analysis.summary.wording import localizer_name, localizer_order
+from multirun_analysis.papers.ridge.tables import ridge_tables, table1
+from multirun_analysis.rendering.table import Absent, Cell, Table, significant
+from multirun_analysis.rendering.text import RENDERERS
+from multirun_analysis.trials.labels import localizer_name, localizer_order
+from multirun_analysis.trials.run_info import Origin
 from tests.support.trials import CATEGORIES, LOCALIZERS, make_frame, make_localization
 
 PAPER_CATEGORIES = sorted({row for row, _ in ono_mori("table3")} - {"mean"})
 SMALL = "patchcore[coreset=0.01]"
 LABELS = ("padim", SMALL, "patchcore", "knn_map", "ridge")
 ORDER = ["PatchCore", "PaDiM", "Ridge", "PatchCore [coreset=0.01]", "knn_map"]
-BUILDERS: dict[str, Callable[[LocalizationStudy, Measured], Table | Absent]] = {
+BUILDERS: dict[str, Callable[[LocalizationStudy, Measurements], Table | Absent]] = {
     "ridge_table1": table1,
     "ridge_categories": by_category,
     "ridge_times": times,

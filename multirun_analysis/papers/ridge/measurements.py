@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from anomaly_sweep.tracking.names import STATUS_OK
+from multirun_analysis.papers.published import is_paper_dataset
+from multirun_analysis.papers.ridge.study import LocalizationStudy
 from multirun_analysis.summary.coverage import listed
-from multirun_analysis.summary.localizers import LocalizationStudy
-from multirun_analysis.summary.pivot import PivotResult, mean_table
-from multirun_analysis.summary.wording import localizer_name
+from multirun_analysis.summary.means import MeanTable, mean_table
+from multirun_analysis.trials.labels import localizer_name
 
 #: Pixel metrics as the paper calls them.
 METRICS = {"pixel_auroc": "ROCAUC", "aupro": "PRO"}
@@ -35,7 +36,7 @@ STEPS = {"scoring": "score_seconds", "+ maps": "map_seconds", "+ backbone": "bac
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """What the trials that did not fail recorded.
 
     Attributes
@@ -48,7 +49,7 @@ class Measured:
         The sums of `STEPS`. There is none with the backbone where its maps came from the cache.
     """
 
-    pivot: PivotResult
+    pivot: MeanTable
     values: Mapping[str, pd.DataFrame]
     seconds: Mapping[str, pd.DataFrame]
 
@@ -99,7 +100,7 @@ class Measured:
         return lines
 
 
-def measure(study: LocalizationStudy) -> Measured:
+def measure(study: LocalizationStudy) -> Measurements:
     """What the trials of a study recorded, by category and localizer."""
     where = study.where() | {"localizer": study.localizers}
     pivot = mean_table(study.frame, "category", "localizer", where, value="pixel_auroc")
@@ -114,10 +115,10 @@ def measure(study: LocalizationStudy) -> Measured:
         own = values[column]
         running = running + (own.where(own > 0) if column == "backbone_seconds" else own)
         seconds[step] = running
-    return Measured(pivot, values, seconds)
+    return Measurements(pivot, values, seconds)
 
 
-def about_pro(measured: Measured) -> list[str]:
+def about_pro(measured: Measurements) -> list[str]:
     """What the two kinds of PRO are, where both are there."""
     if measured.values[MVTEC_PRO].isna().all(axis=None):
         return []
@@ -130,7 +131,7 @@ def about_pro(measured: Measured) -> list[str]:
 def about_defaults(study: LocalizationStudy) -> list[str]:
     """Which of the values were measured on images that the localizer's defaults were chosen by."""
     seen = [name for name in CHOSEN_BY if name in study.categories]
-    if "ridge" not in study.localizers or not study.is_paper_dataset or not seen:
+    if "ridge" not in study.localizers or not is_paper_dataset(study) or not seen:
         return []
     return [
         f"Ridge's defaults were read off the test images of {' and '.join(seen)}: its values there are an "
@@ -138,7 +139,7 @@ def about_defaults(study: LocalizationStudy) -> list[str]:
     ]
 
 
-def notes_of(study: LocalizationStudy, measured: Measured) -> tuple[str, ...]:
+def notes_of(study: LocalizationStudy, measured: Measurements) -> tuple[str, ...]:
     """What stands under every table: variants, coverage, what lacks, provenance."""
     lines = [
         f"{METRICS[metric]} is a variant ({', '.join(settings)}): not comparable with published values."

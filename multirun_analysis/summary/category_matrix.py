@@ -9,12 +9,12 @@ import numpy as np
 
 from multirun_analysis.stats.intervals import Floats
 from multirun_analysis.summary.coverage import listed
-from multirun_analysis.summary.pivot import mean_table
-from multirun_analysis.summary.study import Study
+from multirun_analysis.summary.means import mean_table
+from multirun_analysis.summary.study import DetectionStudy
 
 
 @dataclass(frozen=True)
-class Matrix:
+class CategoryMatrix:
     """Values of shape (categories, choices), complete."""
 
     categories: tuple[str, ...]
@@ -30,14 +30,14 @@ class Lacking:
 
 
 def category_matrix(
-    study: Study,
+    study: DetectionStudy,
     dimension: str,
     choices: Sequence[str],
     at: Mapping[str, str],
     *,
     average_over: str | None = None,
     of: tuple[str, ...] | None = None,
-) -> Matrix | Lacking:
+) -> CategoryMatrix | Lacking:
     """AUROC of each category at each choice of a dimension.
 
     Parameters
@@ -72,4 +72,4 @@ def category_matrix(
     if np.isnan(array).any():
         places = [f"{values.index[i]} at {values.columns[j]}" for i, j in np.argwhere(np.isnan(array))]
         return Lacking(f"no value of {listed(places)}")
-    return Matrix(tuple(map(str, values.index)), tuple(choices), array)
+    return CategoryMatrix(tuple(map(str, values.index)), tuple(choices), array)

@@ -10,15 +10,15 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import DETECTION
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.summary.coverage import Origin
-from multirun_analysis.summary.localizers import (
+from multirun_analysis.papers.ono_mori.study import backbones, choose_study
+from multirun_analysis.papers.ridge.study import (
     LocalizationChoices,
     LocalizationStudy,
     choose_localization,
     localization_backbones,
 )
-from multirun_analysis.summary.scope import Choices
-from multirun_analysis.summary.study import Study, StudyChoices, backbones, choose_study
+from multirun_analysis.summary.study import Choices, DetectionStudy, StudyChoices
+from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import LOCALIZATION, tasks_of
 
 
@@ -30,7 +30,7 @@ class AllChoices(StudyChoices, LocalizationChoices, total=False):
 class Studies:
     """The studies there are, and what cannot be one: its name and why."""
 
-    detection: list[Study] = field(default_factory=list)
+    detection: list[DetectionStudy] = field(default_factory=list)
     localization: list[LocalizationStudy] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 
 from multirun_analysis.figures.style import COLOURS, GREY, MARKERS, Picture, panels
 from multirun_analysis.papers.published import RIDGE_TEST_IMAGES, ridge_table1
-from multirun_analysis.papers.ridge.measured import METRICS, measure
+from multirun_analysis.papers.ridge.measurements import METRICS, measure
+from multirun_analysis.papers.ridge.study import LocalizationStudy
 from multirun_analysis.rendering.table import Absent
-from multirun_analysis.summary.localizers import LocalizationStudy
-from multirun_analysis.summary.wording import LOCALIZERS, localizer_name
+from multirun_analysis.trials.labels import LOCALIZERS, localizer_name
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How choices are called in a table, and what is said where a table has no trials."""
+"""How choices are called, and in which order they are listed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from multirun_analysis.rendering.table import Absent
-from multirun_analysis.summary.study import Study, layer_order
-
 POOLINGS = ("min", "max", "avg", "min_max", "min_avg", "max_avg", "min_max_avg")
-GRID = "ono_mori_grid"
-ORDER = ("layer", "pooling", "augmentation", "pca_mode", "estimator")
 #: The ridge paper's methods in the order of its Table 1, and as it writes them.
 LOCALIZERS = {"patchcore": "PatchCore", "padim": "PaDiM", "ridge": "Ridge"}
 
@@ -65,21 +60,7 @@ def _reduction_order(mode: str) -> tuple[int, float, str]:
     return (1 if match[1] == "pca" else 2), float(match[2]), match[3]
 
 
-def fixed(study: Study, **choices: str | None) -> str:
-    """The choices that are the same in every cell."""
-    there = {"backbone": study.backbone, **{name: choices.get(name) for name in ORDER}}
-    return f"Fixed: {', '.join(f'{name}={value}' for name, value in there.items() if value)}."
-
-
-def absent(
-    name: str, title: str, varied: str, there: list[str], choices: dict[str, str], experiment: str
-) -> Absent:
-    """Why a table is not made, and the experiment that makes its trials."""
-    at = ", ".join(f"{key}={value}" for key, value in choices.items())
-    have = f"only {varied} {there[0]}" if there else "no trials"
-    return Absent(
-        name,
-        title,
-        f"{have} at {at}. Run anomaly-sweep -m experiment={experiment}; "
-        "if it was run, name its sweep with --sweep NAME or use --sweep all",
-    )
+def layer_order(layer: str) -> tuple[int, int, str]:
+    """Sort key: levels by number, then ``all``, then any other name."""
+    match = re.fullmatch(r"level(\d+)", layer)
+    return (0, int(match[1]), "") if match else (1 if layer == "all" else 2, 0, layer)

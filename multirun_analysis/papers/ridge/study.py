@@ -1,4 +1,4 @@
-"""What the localization tables are about: a scope of localization trials, and its localizers."""
+"""What the localization tables are about: a study of localization trials, and its localizers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import ClassVar, Unpack
 
 import pandas as pd
 
-from multirun_analysis.papers.published import RIDGE_BACKBONE, RIDGE_INPUT_SIZE
-from multirun_analysis.summary.coverage import Origin, listed
-from multirun_analysis.summary.scope import Choices, Scope, backbones_of, only, settle
-from multirun_analysis.summary.wording import ordered
+from multirun_analysis.papers.published import RIDGE_BACKBONE, RIDGE_INPUT_SIZE, differences
+from multirun_analysis.summary.coverage import listed
+from multirun_analysis.summary.study import Choices, Study, backbones_of, only, settle
+from multirun_analysis.trials.labels import ordered
 from multirun_analysis.trials.long_table import NO_CROP
+from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import LOCALIZATION, localization_of
 
 #: Settings of the task that make another metric of the one of that name.
@@ -32,8 +33,8 @@ class LocalizationChoices(Choices, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalizationStudy(Scope):
-    """A scope of localization trials with the same maps and metrics, and its localizers.
+class LocalizationStudy(Study):
+    """A study of localization trials with the same maps and metrics, and its localizers.
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class LocalizationStudy(Scope):
     localizers: tuple[str, ...]
     others: tuple[str, ...] = ()
 
-    _own: ClassVar[tuple[str, ...]] = (*Scope._own, "task")
+    _own: ClassVar[tuple[str, ...]] = (*Study._own, "task")
 
     @property
     def variants(self) -> dict[str, list[str]]:
@@ -76,18 +77,19 @@ class LocalizationStudy(Scope):
         crop = "" if self.center_crop in (None, NO_CROP) else f" cropped to {self.center_crop}"
         return f"{self.backbone}, {size}{crop}, {self.task}"
 
-    def comparison(self) -> str:
-        """What the published values are of, and whether ours are of the same."""
-        differs = self.differences(RIDGE_BACKBONE)
-        if self.input_size != RIDGE_INPUT_SIZE:
-            differs.append(f"the input size is {self.input_size or 'not recorded'}")
-        if self.center_crop not in (None, NO_CROP):
-            differs.append(f"the center crop is {self.center_crop}")
-        published = (
-            "Published: the ridge paper's Table 1, MVTec AD, WideResNet-101-2 pretrained on ImageNet, "
-            f"{RIDGE_INPUT_SIZE} px; its PaDiM ran without a GPU."
-        )
-        return f"{published} Not a reproduction: {', '.join(differs)}." if differs else published
+
+def comparison(study: LocalizationStudy) -> str:
+    """What the published values are of, and whether ours are of the same."""
+    differs = differences(study, RIDGE_BACKBONE)
+    if study.input_size != RIDGE_INPUT_SIZE:
+        differs.append(f"the input size is {study.input_size or 'not recorded'}")
+    if study.center_crop not in (None, NO_CROP):
+        differs.append(f"the center crop is {study.center_crop}")
+    published = (
+        "Published: the ridge paper's Table 1, MVTec AD, WideResNet-101-2 pretrained on ImageNet, "
+        f"{RIDGE_INPUT_SIZE} px; its PaDiM ran without a GPU."
+    )
+    return f"{published} Not a reproduction: {', '.join(differs)}." if differs else published
 
 
 def choose_localization(
@@ -111,13 +113,13 @@ def choose_localization(
         If there is no trial of localization, or a choice is not there or not clear.
     """
     wanted = choices.pop("task", None)
-    scope = settle(localization_of(frame), RIDGE_BACKBONE, origins, choices)
-    own = scope.trials()
+    study = settle(localization_of(frame), RIDGE_BACKBONE, origins, choices)
+    own = study.trials()
     tasks = sorted(map(str, own["task"].unique()))
     task = str(only(own, "task", LOCALIZATION if wanted is None and LOCALIZATION in tasks else wanted))
     localizers = own.loc[own["task"] == task, "localizer"].dropna().unique()
     return LocalizationStudy(
-        **vars(scope),
+        **vars(study),
         task=task,
         localizers=tuple(ordered("localizer", map(str, localizers))),
         others=tuple(other for other in tasks if other != task),

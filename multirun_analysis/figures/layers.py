@@ -11,17 +11,17 @@ from matplotlib.patches import Rectangle
 from multirun_analysis.figures.style import COLOURS, GREY, MAP, Picture, panels
 from multirun_analysis.rendering.table import Absent
 from multirun_analysis.stats.intervals import Floats
-from multirun_analysis.summary.matrix import Matrix, category_matrix
-from multirun_analysis.summary.pivot import mean_table
-from multirun_analysis.summary.study import Study, layer_order
-from multirun_analysis.summary.wording import ordered
+from multirun_analysis.summary.category_matrix import CategoryMatrix, category_matrix
+from multirun_analysis.summary.means import mean_table
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import layer_order, ordered
 
 MOST_PANELS = 30
 SETTING = {"pooling": "avg", "augmentation": "none"}
 TABLE3 = SETTING | {"pca_mode": "npca50", "estimator": "knn1"}
 
 
-def heat_map(study: Study) -> Picture | Absent:
+def heat_map(study: DetectionStudy) -> Picture | Absent:
     """Mean AUROC of every reduction at every layer, averaged over the estimators."""
     name, title = "heat_map", "Mean AUROC by reduction and layer"
     layers = sorted(study.works("layer", **SETTING), key=layer_order)
@@ -66,7 +66,7 @@ def _draw_map(values: Floats, modes: list[str], layers: list[str]) -> Figure:
     return figure
 
 
-def category_curves(study: Study) -> Picture | Absent:
+def category_curves(study: DetectionStudy) -> Picture | Absent:
     """AUROC of each category over the levels, with the mean over the categories behind it."""
     name, title = "category_curves", "AUROC by level, each category"
     layers = [n for n in sorted(study.works("layer", **TABLE3), key=layer_order) if layer_order(n)[0] == 0]
@@ -115,8 +115,8 @@ def _draw_together(values: Floats, layers: list[str]) -> Figure:
     return figure
 
 
-def layer_matrix(study: Study) -> Matrix | None:
+def layer_matrix(study: DetectionStudy) -> CategoryMatrix | None:
     """Categories by layers at the setting of Table 3; None where a value lacks."""
     layers = sorted(study.works("layer", **TABLE3), key=layer_order)
     found = category_matrix(study, "layer", layers, TABLE3)
-    return found if isinstance(found, Matrix) else None
+    return found if isinstance(found, CategoryMatrix) else None

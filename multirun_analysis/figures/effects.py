@@ -13,13 +13,13 @@ from multirun_analysis.rendering.table import Absent
 from multirun_analysis.stats.intervals import INTERVAL_CATEGORIES
 from multirun_analysis.summary.effects import Effects, Marginal
 from multirun_analysis.summary.effects_tables import NOT_FULL, SHARED_TIME
-from multirun_analysis.summary.study import Study
-from multirun_analysis.summary.wording import estimator_name, ordered
+from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.trials.labels import estimator_name, ordered
 
 MOST_BARS = 10
 
 
-def effects_picture(found: Effects, study: Study) -> Picture | Absent:
+def effects_picture(found: Effects, study: DetectionStudy) -> Picture | Absent:
     """Shares of variance, and every choice's effect in points."""
     name, title = "effects", "What each group contributes"
     if found.factorial is None:
@@ -84,7 +84,7 @@ def _effects(axes: Axes, groups: list[tuple[str, list[Marginal]]], sure: bool) -
     axes.set_xlabel("effect [points of AUROC]")
 
 
-def pareto_picture(found: Effects, study: Study) -> Picture | Absent:
+def pareto_picture(found: Effects, study: DetectionStudy) -> Picture | Absent:
     """Every configuration by its scoring time and mean AUROC, with the front."""
     name, title = "pareto", "Accuracy against scoring time"
     if found.front.empty:
