@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from anomaly_sweep.localization.patchcore import bank as patch_search
 from anomaly_sweep.localization.patchcore.bank import Selection
 from anomaly_sweep.localization.patchcore.localizer import PatchCore
 from anomaly_sweep.localization.patchcore.patches import Patches, windows
-from anomaly_sweep.memory import available_bytes
 from tests.support.paths import ROOT
 
 Maps = dict[str, torch.Tensor]
@@ -408,17 +406,6 @@ def test_too_much_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch)
     model.partial_fit(rest)
     monkeypatch.setattr(patch_memory, "available_bytes", lambda _device: None)
     fitted(train)
-
-
-def test_available_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:       64 kB\nMemFree:        10 kB\nMemAvailable:   48 kB\n")
-    monkeypatch.setattr(patch_memory, "_MEMINFO", meminfo)
-    assert available_bytes(torch.device("cpu")) == 48 * 1024
-    assert available_bytes(torch.device("mps")) is None
-    monkeypatch.setattr(patch_memory, "_MEMINFO", tmp_path / "absent")
-    monkeypatch.setattr(patch_memory.os, "sysconf", {"SC_PAGE_SIZE": 16, "SC_PHYS_PAGES": 5}.__getitem__)
-    assert available_bytes(torch.device("cpu")) == 80
 
 
 # Errors and config
