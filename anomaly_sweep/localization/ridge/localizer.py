@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anomaly_sweep.checks import in_range, one_of, whole
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.localization.base import Maps, Scored, Shapes
+from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
 from anomaly_sweep.localization.render import rendering
 from anomaly_sweep.localization.ridge.neighborhood import AVERAGE, CONCATENATE, Joining, cells, chain, window
 from anomaly_sweep.localization.ridge.regression import Ridge, Sums
@@ -143,9 +143,9 @@ class RidgeLocalizer:
         ConfigError
             If the levels' grids do not suit the settings.
         EstimatorError
-            If maps of another shape came before.
+            If a level is missing, or maps of another shape came before.
         """
-        shapes = {level: _shape(maps[level]) for level in self.levels}
+        shapes = shapes_of(maps, self.levels, None)
         if not self._shapes:
             self._explain, self._aim = self._joinings(shapes)
             self._shapes, self._device = shapes, maps[self._source].device
@@ -195,9 +195,12 @@ class RidgeLocalizer:
         Raises
         ------
         EstimatorError
-            If the maps have another shape than those of the fit, or are not finite.
+            If nothing was fitted, a level is missing, or the maps are not finite or have another shape than
+            those of the fit.
         """
-        shapes = {level: _shape(maps[level]) for level in self.levels}
+        if not len(self._weights):
+            raise EstimatorError("ridge scores after partial_fit and finish")
+        shapes = shapes_of(maps, self.levels, None)
         if shapes != self._shapes:
             raise EstimatorError(f"ridge: fitted to feature maps of {self._shapes}, asked to score {shapes}")
         source, target = maps[self._source], maps[self._target]
@@ -233,8 +236,3 @@ class RidgeLocalizer:
             return 0
         held: int = self._weights.nbytes + self._offset.nbytes + self._shares.nbytes
         return held + self._explain.bytes + self._aim.bytes
-
-
-def _shape(maps: Tensor) -> tuple[int, int, int]:
-    _, c, h, w = maps.shape
-    return c, h, w
