@@ -37,25 +37,29 @@ def test_gaussian_reaches_the_entropy() -> None:
     assert np.square(flow.transform(test)).mean() == pytest.approx(1, abs=0.06)
 
 
-def test_same_held_out_likelihood_as_zuko() -> None:
+def zuko_nll(train: np.ndarray, test: np.ndarray, seed: int) -> float:
+    """Mean negative log-likelihood of test samples under zuko's RealNVP."""
     zuko = pytest.importorskip("zuko")
-    train, test = banana(1000, 0), banana(4000, 1)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        other = zuko.flows.RealNVP(2, transforms=8, hidden_features=(32, 32))
-        optimizer = torch.optim.Adam(other.parameters(), lr=5e-3)
+        torch.manual_seed(seed)
+        flow = zuko.flows.RealNVP(2, transforms=8, hidden_features=(32, 32))
+        optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
         x = torch.tensor(train, dtype=torch.float32)
         for _ in range(200):
             optimizer.zero_grad()
-            loss = -other().log_prob(x).mean()
+            loss = -flow().log_prob(x).mean()
             loss.backward()
             optimizer.step()
-    theirs = -other().log_prob(torch.tensor(test, dtype=torch.float32)).mean().item()
-    (flow,) = train_stack(
-        [train], [0], fixed(blocks=4, hidden=32, hidden_layers=2, steps=200, learning_rate=5e-3)
-    )
-    assert isinstance(flow, FittedFlow)
-    ours = flow.score_samples(test, "nll").mean()
+        return float(-flow().log_prob(torch.tensor(test, dtype=torch.float32)).mean().item())
+
+
+def test_same_held_out_likelihood_as_zuko() -> None:
+    """Medians over seeds: at this learning rate a flow's last step may be a bad one, on some processors."""
+    train, test = banana(1000, 0), banana(4000, 1)
+    theirs = np.median([zuko_nll(train, test, seed) for seed in range(3)])
+    settings = fixed(blocks=4, hidden=32, hidden_layers=2, steps=200, learning_rate=5e-3)
+    flows = train_stack([train] * 5, range(5), settings)
+    ours = np.median([flow.score_samples(test, "nll").mean() for flow in flows])
     assert ours == pytest.approx(BANANA_ENTROPY, abs=0.15)
     assert ours == pytest.approx(theirs, abs=0.1)
 
