@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +20,6 @@ from anomaly_sweep.features.shard import Shard
 
 if TYPE_CHECKING:
     from anomaly_sweep.features.backbone.network import Network
-
-log = logging.getLogger(__name__)
 
 #: Images of one cache entry.
 CHUNK = 16
@@ -158,9 +155,7 @@ class MapStream:
     ) -> dict[str, Tensor]:
         found = {}
         for level in levels:
-            arrays, damage = cache.get(about[level])
-            if damage:
-                log.warning("cache entry rebuilt: %s", damage)
+            arrays = cache.find(about[level])
             if arrays is not None:
                 found[level] = torch.from_numpy(arrays["maps"]).to(self.network.device)
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ from anomaly_sweep.features.shard import Shard
 
 if TYPE_CHECKING:
     from anomaly_sweep.features.extract import ImageRunner, Pooled
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,14 +102,8 @@ def features_of(
 
 
 def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Pooled]:
-    found = {}
-    for level in levels:
-        arrays, damage = cache.get(shard.about(split, level))
-        if damage:
-            log.warning("cache entry rebuilt: %s", damage)
-        if arrays is not None:
-            found[level] = arrays
-    return found
+    arrays = {level: cache.find(shard.about(split, level)) for level in levels}
+    return {level: pools for level, pools in arrays.items() if pools is not None}
 
 
 def _extract(runner: ImageRunner, shard: Shard, split: str, levels: Sequence[str]) -> dict[str, Pooled]:

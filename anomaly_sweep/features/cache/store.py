@@ -6,6 +6,7 @@ normalisation, augmentation), so an entry never needs to be invalidated, only pr
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -21,6 +22,8 @@ from anomaly_sweep.errors import CacheError
 from anomaly_sweep.features.cache.entry import Arrays, Damaged, read, read_about, to_bytes
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.unwritable import is_unwritable, say_once
+
+log = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _TEMPORARY = ".new-"
@@ -115,6 +118,13 @@ class FeatureCache:
         with suppress(OSError):  # a cache that can only be read still serves
             os.utime(path)  # last use, for pruning
         return arrays, ""
+
+    def find(self, about: Mapping[str, Any]) -> Arrays | None:
+        """The arrays, or None where they are to be made; that a file was damaged is logged."""
+        arrays, damage = self.get(about)
+        if damage:
+            log.warning("cache entry rebuilt: %s", damage)
+        return arrays
 
     def has(self, about: Mapping[str, Any]) -> bool:
         """Whether an entry is there (not whether it is whole)."""
