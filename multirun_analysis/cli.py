@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anomaly_sweep import terminal
+
+if TYPE_CHECKING:
+    from multirun_analysis.papers.studies import AllChoices
+    from multirun_analysis.trials.read import Source
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "anomaly_sweep"
@@ -23,11 +28,120 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def body() -> int:
         with terminal.busy("loading"):  # after the arguments: --help answers at once
-            from multirun_analysis.commands import COMMANDS
+            from multirun_analysis import commands  # noqa: F401
 
-        return COMMANDS[args.command](args)
+        return _COMMANDS[args.command](args)
 
     return terminal.run(body)
+
+
+def _source(args: argparse.Namespace) -> Source:
+    from multirun_analysis.trials.read import Source
+
+    return Source(args.tracking_uri, args.experiment, args.trials, args.sweep)
+
+
+def _choices(args: argparse.Namespace) -> AllChoices:
+    """What the arguments say of a study."""
+    return {
+        "dataset": args.dataset,
+        "backbone": args.backbone,
+        "weights": args.weights,
+        "input_size": args.input_size,
+        "center_crop": args.center_crop,
+        "layer": args.layer,
+        "task": getattr(args, "task", None),
+    }
+
+
+def _trials(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.trials(args.tracking_uri, experiment=args.experiment, sweep=args.sweep, out=args.out)
+
+
+def _tables(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.tables(_source(args), _choices(args), paper=args.paper, out=args.out, log=args.log)
+
+
+def _pivot(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    over = [name.strip() for name in args.average_over.split(",") if name.strip()]
+    return commands.pivot(
+        _source(args),
+        rows=args.rows,
+        cols=args.cols,
+        where=args.where,
+        average_over=over,
+        value=args.value,
+        form=args.format,
+    )
+
+
+def _claims(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.claims(_source(args), _choices(args), form=args.format)
+
+
+def _effects(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.effects(_source(args), _choices(args), form=args.format)
+
+
+def _figures(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.figures(_source(args), _choices(args), out=args.out, log=args.log)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.report(_source(args), _choices(args), out=args.out, log=args.log)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.compare(args.tracking_uri, args.sweeps, experiment=args.experiment, form=args.format)
+
+
+def _scores(args: argparse.Namespace) -> int:
+    from multirun_analysis import commands
+
+    return commands.scores(
+        _source(args),
+        where=args.where,
+        against=args.against,
+        misses=args.misses,
+        form=args.format,
+        out=args.out,
+    )
+
+
+def _ui(args: argparse.Namespace) -> int:
+    from multirun_analysis.ui import show
+
+    return show(args.tracking_uri, args.experiment, args.port, browser=not args.no_browser)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "trials": _trials,
+    "tables": _tables,
+    "pivot": _pivot,
+    "claims": _claims,
+    "effects": _effects,
+    "figures": _figures,
+    "report": _report,
+    "compare": _compare,
+    "scores": _scores,
+    "ui": _ui,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,51 +11,54 @@ from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.ono_mori.claims import check_claims, claims_table
 from multirun_analysis.papers.ono_mori.study import backbones, choose_study
-from multirun_analysis.papers.ono_mori.tables import tables, tables_of
+from multirun_analysis.papers.ono_mori.tables import tables as ono_mori_tables
+from multirun_analysis.papers.ono_mori.tables import tables_of
 from multirun_analysis.papers.ridge.claims import check_ridge_claims, ridge_claims_table
 from multirun_analysis.papers.ridge.study import localization_backbones
 from multirun_analysis.papers.ridge.tables import ridge_tables
+from multirun_analysis.papers.studies import AllChoices, Studies, choose_studies, context_of
 from multirun_analysis.rendering.html import page, table_html
 from multirun_analysis.rendering.table import Absent, Table
 from multirun_analysis.rendering.text import RENDERERS, to_text
 from multirun_analysis.rendering.write import DOCUMENT, table_files, write_tables
-from multirun_analysis.summary.compare import compare
-from multirun_analysis.summary.effects import effects
+from multirun_analysis.summary.compare import compare as compared
+from multirun_analysis.summary.effects import effects as effects_of
 from multirun_analysis.summary.effects_tables import effects_tables
-from multirun_analysis.summary.pivot import pivot
+from multirun_analysis.summary.pivot import pivot as pivot_table
 from multirun_analysis.summary.study import Study
-from multirun_analysis.trials.collect import ALL, choices, one_sweep, read, say, studies
 from multirun_analysis.trials.long_table import FORMATS as FILE_SUFFIXES
-from multirun_analysis.trials.long_table import save_trials, with_known_suffix
-from multirun_analysis.trials.read import Reading, collect
+from multirun_analysis.trials.long_table import load_trials, save_trials, with_known_suffix
+from multirun_analysis.trials.read import ALL, Reading, Source, collect, read_source, unique
 from multirun_analysis.trials.tasks import LOCALIZATION, PAPERS
 
 SUFFIXES = {"text": ".txt", "md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
 
 
-def _trials(args: argparse.Namespace) -> int:
-    with_known_suffix(args.out)
-    sweep = None if args.sweep == ALL else args.sweep
+def trials(tracking_uri: str, *, experiment: str | None, sweep: str | None, out: Path) -> int:
+    """Write one row a trial."""
+    with_known_suffix(out)
     with terminal.busy("reading the runs"):
-        reading = collect(args.tracking_uri, experiment=args.experiment, sweep=sweep)
-    say(reading.notes)
-    save_trials(reading.trials, args.out)
+        reading = collect(tracking_uri, experiment=experiment, sweep=None if sweep == ALL else sweep)
+    _note(reading.notes)
+    save_trials(reading.trials, out)
     failed = int((reading.trials["status"] != "ok").sum())
-    terminal.say(f"{len(reading.trials)} trials ({failed} failed) in {args.out}")
+    terminal.say(f"{len(reading.trials)} trials ({failed} failed) in {out}")
     return 0
 
 
-def _tables(args: argparse.Namespace) -> int:
-    reading = read(args)
-    ridge = args.paper == PAPERS[LOCALIZATION]
+def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: bool) -> int:
+    """Make a paper's tables."""
+    reading = _read(source, log=log)
+    ridge = paper == PAPERS[LOCALIZATION]
     there = (localization_backbones if ridge else backbones)(reading.trials)
     document = "ridge_document.tex" if ridge else DOCUMENT
-    every = args.backbone == ALL
+    asked = choices.get("backbone")
+    every = asked == ALL
     written: list[str] = []
     files: list[Path] = []
-    for backbone in there if every else [args.backbone]:
-        made = _tables_of(args, reading, backbone)
-        folder = args.out / backbone if every else args.out
+    for backbone in there if every else [asked]:
+        made = _tables_of(paper, reading, AllChoices(**{**choices, "backbone": backbone}))
+        folder = out / str(backbone) if every else out
         written += write_tables(made, folder, document)
         files += table_files(made, folder, document)
         for table in made:
@@ -66,69 +68,74 @@ def _tables(args: argparse.Namespace) -> int:
                 else f"{table.title}\n  not made: {table.reason}\n"
             )
     terminal.say("\n".join(written))
-    _log(args, reading.trials, files, args.out, "analysis/tables")
-    if args.backbone is None and len(there) > 1:
-        say([f"these are of {there[0]}; for {', '.join(there[1:])} give --backbone NAME, or --backbone all"])
+    _log(source, reading.trials, files, out, "analysis/tables", log=log)
+    if asked is None and len(there) > 1:
+        _note(
+            [f"these are of {there[0]}; for {', '.join(there[1:])} give --backbone NAME, or --backbone all"]
+        )
     return 0
 
 
-def _tables_of(args: argparse.Namespace, reading: Reading, backbone: str | None) -> list[Table | Absent]:
+def _tables_of(paper: str, reading: Reading, choices: AllChoices) -> list[Table | Absent]:
     """The tables of the paper asked for; an option of the other paper is refused."""
-    ridge = args.paper == PAPERS[LOCALIZATION]
+    ridge = paper == PAPERS[LOCALIZATION]
     other = "layer" if ridge else "task"
-    if getattr(args, other) is not None:
-        raise AnalysisError(f"--{other} has no part in --paper {args.paper}")
-    chosen = choices(args)
-    chosen["backbone"] = backbone
+    if choices.get(other) is not None:
+        raise AnalysisError(f"--{other} has no part in --paper {paper}")
+    common = context_of(choices)
     if ridge:
-        return ridge_tables(reading.trials, origins=reading.origins, task=args.task, **chosen)
-    return tables(reading.trials, origins=reading.origins, layer=args.layer, **chosen)
+        return ridge_tables(reading.trials, origins=reading.origins, task=choices.get("task"), **common)
+    return ono_mori_tables(reading.trials, origins=reading.origins, layer=choices.get("layer"), **common)
 
 
-def _pivot(args: argparse.Namespace) -> int:
-    reading = read(args)
-    over = [name.strip() for name in args.average_over.split(",") if name.strip()]
-    table = pivot(
-        reading.trials, args.rows, args.cols, args.where, over, value=args.value, origins=reading.origins
-    )
-    _print([table], args.format)
+def pivot(
+    source: Source, *, rows: str, cols: str, where: str, average_over: Sequence[str], value: str, form: str
+) -> int:
+    """Print any table of means."""
+    reading = _read(source)
+    table = pivot_table(reading.trials, rows, cols, where, average_over, value=value, origins=reading.origins)
+    _print([table], form)
     return 0
 
 
-def _claims(args: argparse.Namespace) -> int:
-    found = studies(args, read(args))
+def claims(source: Source, choices: AllChoices, *, form: str) -> int:
+    """Check the papers' statements."""
+    found = _studies(choices, _read(source))
     made = [claims_table(check_claims(study), study) for study in found.detection]
     made += [ridge_claims_table(check_ridge_claims(study), study) for study in found.localization]
-    _print(made, args.format)
+    _print(made, form)
     return 0
 
 
-def _effects(args: argparse.Namespace) -> int:
-    reading = read(args)
-    chosen = choices(args)
+def effects(source: Source, choices: AllChoices, *, form: str) -> int:
+    """Print what each group contributes."""
+    reading = _read(source)
+    asked = choices.get("backbone")
     made: list[Table | Absent] = []
-    for backbone in backbones(reading.trials) if args.backbone == ALL else [args.backbone]:
-        chosen["backbone"] = backbone
-        study = choose_study(reading.trials, origins=reading.origins, layer=args.layer, **chosen)
-        made += effects_tables(effects(study), study)
-    _print(made, args.format)
+    for backbone in backbones(reading.trials) if asked == ALL else [asked]:
+        common = context_of(choices)
+        common["backbone"] = backbone
+        study = choose_study(reading.trials, origins=reading.origins, layer=choices.get("layer"), **common)
+        made += effects_tables(effects_of(study), study)
+    _print(made, form)
     return 0
 
 
-def _figures(args: argparse.Namespace) -> int:
+def figures(source: Source, choices: AllChoices, *, out: Path, log: bool) -> int:
+    """Draw every figure."""
     # matplotlib is slow to import
     from multirun_analysis.figures.catalog import localization_pictures, pictures
     from multirun_analysis.figures.style import Picture, save
 
-    reading = read(args)
-    found = studies(args, reading)
+    reading = _read(source, log=log)
+    found = _studies(choices, reading)
     drawn: list[tuple[Study, list[Picture | Absent]]] = [
-        (study, pictures(study, effects(study), tables_of(study))) for study in found.detection
+        (study, pictures(study, effects_of(study), tables_of(study))) for study in found.detection
     ]
     drawn += [(study, localization_pictures(study)) for study in found.localization]
     files: list[Path] = []
     for study, those in drawn:
-        folder = args.out / study.backbone if args.backbone == ALL else args.out
+        folder = out / study.backbone if choices.get("backbone") == ALL else out
         for picture in those:
             if isinstance(picture, Picture):
                 paths = save(picture, folder, " ".join(study.warnings()))
@@ -137,43 +144,48 @@ def _figures(args: argparse.Namespace) -> int:
                     f"wrote {folder / picture.name}.{{{','.join(path.suffix[1:] for path in paths)}}}"
                 )
             else:
-                say([f"{picture.title}: not made: {picture.reason}"])
-    _log(args, reading.trials, files, args.out, "analysis/figures")
+                _note([f"{picture.title}: not made: {picture.reason}"])
+    _log(source, reading.trials, files, out, "analysis/figures", log=log)
     return 0
 
 
-def _report(args: argparse.Namespace) -> int:
-    from multirun_analysis.reporting.page import report
+def report(source: Source, choices: AllChoices, *, out: Path, log: bool) -> int:
+    """Write the page with everything."""
+    from multirun_analysis.reporting.page import report as page_of  # matplotlib is slow to import
 
-    reading = read(args)
-    chosen = choices(args)
-    if args.backbone == ALL:
+    reading = _read(source, log=log)
+    chosen = AllChoices(**choices)
+    if chosen.get("backbone") == ALL:
         chosen["backbone"] = None
-    text = report(reading.trials, reading.notes, reading.origins, layer=args.layer, task=args.task, **chosen)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text, encoding="utf-8")
-    terminal.say(f"wrote {args.out}")
-    _log(args, reading.trials, [args.out], args.out.parent, "analysis")
+    text = page_of(reading.trials, reading.notes, reading.origins, **chosen)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    terminal.say(f"wrote {out}")
+    _log(source, reading.trials, [out], out.parent, "analysis", log=log)
     return 0
 
 
-def _compare(args: argparse.Namespace) -> int:
-    if len(args.sweeps) < 2:
+def compare(tracking_uri: str, sweeps: Sequence[str], *, experiment: str | None, form: str) -> int:
+    """Set sweeps, by name or as files, against the first of them."""
+    if len(sweeps) < 2:
         raise AnalysisError("compare needs two sweeps or more")
-    names = [Path(name).stem if Path(name).suffix in FILE_SUFFIXES else name for name in args.sweeps]
+    names = [Path(name).stem if Path(name).suffix in FILE_SUFFIXES else name for name in sweeps]
     if len(set(names)) < len(names):  # files of one name in several folders
-        names = args.sweeps
-    first, *others = [one_sweep(args, name) for name in args.sweeps]
+        names = list(sweeps)
+    first, *others = [_one_sweep(tracking_uri, experiment, name) for name in sweeps]
     made = [
-        compare(first.trials, other.trials, (names[0], name), [*first.origins, *other.origins])
+        compared(first.trials, other.trials, (names[0], name), [*first.origins, *other.origins])
         for name, other in zip(names[1:], others, strict=True)
     ]
-    _print(made, args.format)
+    _print(made, form)
     return 0
 
 
-def _scores(args: argparse.Namespace) -> int:
-    from multirun_analysis.summary.per_image import scored
+def scores(
+    source: Source, *, where: str, against: str | None, misses: int, form: str, out: Path | None
+) -> int:
+    """Print what the scores of single images say."""
+    from multirun_analysis.summary.per_image import scored  # pyarrow and mlflow are slow to import
     from multirun_analysis.summary.per_image_tables import (
         area_table,
         comparison_table,
@@ -181,40 +193,71 @@ def _scores(args: argparse.Namespace) -> int:
         misses_table,
     )
 
-    reading = read(args)
-    found = scored(reading.trials, args.where, args.tracking_uri, args.experiment)
-    if args.against is None:
-        further = (defect_table(found, reading.origins), misses_table(found, args.misses, reading.origins))
+    reading = _read(source)
+    store = (source.tracking_uri, source.experiment)
+    found = scored(reading.trials, where, *store)
+    if against is None:
+        further = (defect_table(found, reading.origins), misses_table(found, misses, reading.origins))
         made = [area_table(found, reading.origins), *(table for table in further if table is not None)]
     else:
-        other = scored(reading.trials, args.against, args.tracking_uri, args.experiment, option="--against")
+        other = scored(reading.trials, against, *store, option="--against")
         made = [comparison_table(found, other, reading.origins)]
-    _print(made, args.format)
-    if args.out is None:
+    _print(made, form)
+    if out is None:
         return 0
-    say(write_tables(made, args.out, f"{made[0].name}_document.tex"))
-    if args.against is None:
+    _note(write_tables(made, out, f"{made[0].name}_document.tex"))
+    if against is None:
         from multirun_analysis.figures.distributions import distributions
         from multirun_analysis.figures.style import save
 
         picture = distributions(found)
-        save(picture, args.out, " ".join(made[0].warnings))
-        say([f"wrote {args.out / picture.name}.{{pdf,svg,png}}"])
+        save(picture, out, " ".join(made[0].warnings))
+        _note([f"wrote {out / picture.name}.{{pdf,svg,png}}"])
     return 0
 
 
-def _log(args: argparse.Namespace, trials: pd.DataFrame, files: list[Path], base: Path, place: str) -> None:
+def _read(source: Source, *, log: bool = False) -> Reading:
+    """The trials; notes go to the terminal."""
+    if log and source.file is not None:
+        raise AnalysisError("--log needs the tracking store: give --tracking-uri, not --trials")
+    reading = read_source(source)
+    _note(reading.notes)
+    return reading
+
+
+def _one_sweep(tracking_uri: str, experiment: str | None, name: str) -> Reading:
+    """Trials of a file if the name has a file's suffix, of a sweep in MLflow otherwise."""
+    if Path(name).suffix in FILE_SUFFIXES:
+        reading = unique(load_trials(name), {}, [])
+    else:
+        with terminal.busy("reading the runs"):
+            reading = collect(tracking_uri, experiment=experiment, sweep=name)
+    _note(reading.notes)
+    return reading
+
+
+def _studies(choices: AllChoices, reading: Reading) -> Studies:
+    """The studies asked for, of both tasks; what cannot be one is told."""
+    every = choices.get("backbone") == ALL
+    found = choose_studies(reading.trials, every=every, origins=reading.origins, **choices)
+    _note([f"{name}: {reason}" for name, reason in found.refused])
+    return found
+
+
+def _log(
+    source: Source, trials: pd.DataFrame, files: list[Path], base: Path, place: str, *, log: bool
+) -> None:
     """What was written, onto the parent run, where that was asked for."""
-    if args.log:
-        from multirun_analysis.trials.publish import log_files
+    if log:
+        from multirun_analysis.trials.publish import log_files  # imports mlflow
 
-        terminal.say(log_files(args.tracking_uri, args.experiment, trials, files, base, place))
+        terminal.say(log_files(source.tracking_uri, source.experiment, trials, files, base, place))
 
 
-def _ui(args: argparse.Namespace) -> int:
-    from multirun_analysis.ui import show
-
-    return show(args.tracking_uri, args.experiment, args.port, browser=not args.no_browser)
+def _note(notes: Iterable[str]) -> None:
+    """Notes for the user, beside the output."""
+    for note in notes:
+        terminal.say(f"note: {note}", error=True)
 
 
 def _print(made: Sequence[Table | Absent], form: str) -> None:
@@ -227,18 +270,4 @@ def _print(made: Sequence[Table | Absent], form: str) -> None:
         print(page(shown[0].title if shown else "", "\n".join(map(table_html, shown))), end="")
     else:
         print("\n".join(RENDERERS[SUFFIXES[form]](table) for table in shown), end="")
-    say([f"{table.title}: not made: {table.reason}" for table in absent])
-
-
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "trials": _trials,
-    "tables": _tables,
-    "pivot": _pivot,
-    "claims": _claims,
-    "effects": _effects,
-    "figures": _figures,
-    "report": _report,
-    "compare": _compare,
-    "scores": _scores,
-    "ui": _ui,
-}
+    _note([f"{table.title}: not made: {table.reason}" for table in absent])

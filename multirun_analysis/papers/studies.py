@@ -26,6 +26,17 @@ class AllChoices(StudyChoices, LocalizationChoices, total=False):
     """What a user may say of either task."""
 
 
+def context_of(choices: AllChoices) -> Choices:
+    """Those of the choices that both tasks have."""
+    return Choices(
+        dataset=choices.get("dataset"),
+        backbone=choices.get("backbone"),
+        weights=choices.get("weights"),
+        input_size=choices.get("input_size"),
+        center_crop=choices.get("center_crop"),
+    )
+
+
 @dataclass(frozen=True)
 class Studies:
     """The studies there are, and what cannot be one: its name and why."""
@@ -62,13 +73,8 @@ def choose_studies(
     for task in tasks:
         there = backbones if task == DETECTION else localization_backbones
         for backbone in there(frame) if every else [choices.get("backbone")]:
-            common = Choices(
-                dataset=choices.get("dataset"),
-                backbone=backbone,
-                weights=choices.get("weights"),
-                input_size=choices.get("input_size"),
-                center_crop=choices.get("center_crop"),
-            )
+            common = context_of(choices)
+            common["backbone"] = backbone
             try:
                 if task == DETECTION:
                     layer = choices.get("layer")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pandas as pd
 
+from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.trials.duplicates import drop_duplicates
-from multirun_analysis.trials.long_table import SORTED_BY, as_trials
+from multirun_analysis.trials.long_table import SORTED_BY, as_trials, load_trials
 from multirun_analysis.trials.run_info import Origin, RunEnd
 from multirun_analysis.trials.states import latest_state, tell_apart
+
+#: The sweep's name that stands for all of them.
+ALL = "all"
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,54 @@ class Reading:
     trials: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where trials come from.
+
+    Attributes
+    ----------
+    tracking_uri, experiment
+        MLflow's store, and the name of one experiment of it (all of them when None).
+    file
+        A file of `save_trials` that is read instead.
+    sweep
+        One sweep, or `ALL`; None for the latest of a store and all of a file.
+    """
+
+    tracking_uri: str
+    experiment: str | None = None
+    file: Path | None = None
+    sweep: str | None = None
+
+
+def read_source(source: Source) -> Reading:
+    """The trials of the store or of a file, each once.
+
+    Raises
+    ------
+    AnalysisError
+        If there is none.
+    """
+    sweep = None if source.sweep == ALL else source.sweep
+    if source.file is None:
+        with terminal.busy("reading the runs"):
+            return collect(
+                source.tracking_uri,
+                experiment=source.experiment,
+                sweep=sweep,
+                latest=source.sweep is None,
+            )
+    trials = load_trials(source.file)
+    if sweep is not None:
+        known = ", ".join(sorted(trials["sweep"].dropna().unique())) or "none"
+        trials = trials[trials["sweep"].eq(sweep).fillna(False).astype(bool)]
+        if trials.empty:
+            raise AnalysisError(f"{source.file} has no trial of sweep {sweep!r}; it has: {known}")
+    if trials.empty:
+        raise AnalysisError(f"{source.file} holds no trial")
+    return unique(trials, {}, [])
 
 
 def read_trials(
