@@ -43,7 +43,6 @@ FLOORS = (
     "multirun_analysis.trials",
     "multirun_analysis.summary",
     "multirun_analysis.papers",
-    "multirun_analysis.trials.collect",  # of the studies that the tables are made of
     "multirun_analysis.figures",
     "multirun_analysis.reporting",
     "multirun_analysis.ui",
