@@ -43,7 +43,7 @@ _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """Text without control characters: each is shown by its escape (``\\x1b``, ``\\n``, ``\\udcff``).
+    r"""Text without control characters: each is shown by its escape (``\x1b``, ``\n``, ``\udcff``).
 
     Parameters
     ----------

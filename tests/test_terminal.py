@@ -149,7 +149,9 @@ def test_a_line_fits(text: str, width: int) -> None:
     assert cell_len(terminal.fit(text, width)) <= width
 
 
-@pytest.mark.parametrize("seconds, text", [(0, "0:00"), (7.4, "0:07"), (750, "12:30"), (11100, "3:05:00")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (7.4, "0:07"), (750, "12:30"), (11100, "3:05:00")]
+)
 def test_clock(seconds: float, text: str) -> None:
     assert terminal.clock(seconds) == text
 

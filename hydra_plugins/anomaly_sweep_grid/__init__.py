@@ -1,1 +1,1 @@
-"""Hydra plugins: ``hydra/launcher=grid`` and ``hydra/sweeper=grid``. (Hydra finds them by this folder.)"""
+"""Hydra plugins: ``hydra/launcher=grid`` and ``hydra/sweeper=grid``, which Hydra finds by this folder."""

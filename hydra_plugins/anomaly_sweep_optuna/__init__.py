@@ -1,1 +1,1 @@
-"""Hydra plugin: ``hydra/sweeper=optuna``. (Hydra finds it by this folder.)"""
+"""Hydra plugin: ``hydra/sweeper=optuna``, which Hydra finds by this folder."""

@@ -92,7 +92,7 @@ def compare(
         columns=(a.name, b.name, "difference", "[95 %]"),
         blocks=tuple(blocks),
         notes=(
-            *_notes(a, b, shared, paired, ours, theirs),
+            *_notes(a, b, paired, ours, theirs),
             *(f"{side.name}: {line}" for side in (a, b) for line in provenance(side.trials, origins)),
         ),
         warnings=random_weights(pd.concat([a.trials, b.trials])),
@@ -138,9 +138,7 @@ def difference(a: Floats, b: Floats, *, paired: bool) -> Interval:
     return mean_interval(POINTS * (b - a)) if paired else apart_interval(POINTS * a, POINTS * b)
 
 
-def _notes(
-    a: Side, b: Side, shared: pd.Index, paired: bool, ours: pd.DataFrame, theirs: pd.DataFrame
-) -> list[str]:
+def _notes(a: Side, b: Side, paired: bool, ours: pd.DataFrame, theirs: pd.DataFrame) -> list[str]:
     notes = [
         f"{name} differs: {a.context[name]} in {a.name}, {b.context[name]} in {b.name}."
         for name in CONTEXT_PARAMS

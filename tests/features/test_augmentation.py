@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
@@ -116,7 +115,7 @@ def is_uniform(values: np.ndarray, low: float, high: float) -> bool:
 
 
 @pytest.fixture
-def applied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, ...]]]:
+def applied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Which parts each version went through; they leave the image as it is."""
     found: list[tuple[str, ...]] = []
     running: list[str] = []
@@ -141,7 +140,7 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, ...]]]:
 
     monkeypatch.setattr(room, "_parts", parts)
     monkeypatch.setattr(room, "_composite", composite)
-    yield found
+    return found
 
 
 PUBLISHED = {

@@ -170,8 +170,8 @@ def test_both_ways_read_the_same(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorder, Recorder]]:
-    yield (
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorder, Recorder]:
+    return (
         Recorder(store(tmp_path_factory.mktemp("whole"))),
         Recorder(store(tmp_path_factory.mktemp("public"))),
     )

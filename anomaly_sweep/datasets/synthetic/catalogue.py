@@ -35,7 +35,7 @@ class Product:
 
 
 def _texture(draw: Callable[[int, np.random.Generator], Drawing]) -> Draw:
-    return lambda size, rng, fault: draw(size, rng)
+    return lambda size, rng, _fault: draw(size, rng)
 
 
 # The order is part of the random streams: append, never reorder.

@@ -24,6 +24,7 @@ class FoldedNorm(nn.Module):
         self.folded_names = folded_names
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply what follows the batch norm."""
         return self.after(x)  # type: ignore[no-any-return]
 
 

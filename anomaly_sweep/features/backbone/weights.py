@@ -113,8 +113,9 @@ def _weight_file(backbone: BackboneConf) -> Path:
 
 
 def _digest(path: Path) -> str:
-    """Content hash, remembered: every shard asks for it. Not of a file so young that it may yet change
-    within one tick of its time stamp.
+    """Content hash, remembered: every shard asks for it.
+
+    Not that of a file so young that it may yet change within one tick of its time stamp.
     """
     try:
         stat = path.stat()

@@ -134,7 +134,7 @@ class Ridge:
         return weights.T
 
     def offset(self, weights: Tensor) -> Tensor:
-        """b (m, k) of weights: the prediction of the mean is the mean."""
+        """Offset b (m, k) of weights: the prediction of the mean is the mean."""
         offset: Tensor = self._moments.mean_y - weights @ self._moments.mean_x
         return offset
 

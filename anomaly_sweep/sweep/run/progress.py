@@ -47,6 +47,7 @@ class Reporter:
         self._last = time.monotonic()
 
     def __call__(self, images: int, result: TrialResult | None) -> None:
+        """Send what has been done since the last call."""
         now = time.monotonic()
         seconds, self._last = now - self._last, now
         if result is None:
