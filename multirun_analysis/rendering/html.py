@@ -37,14 +37,14 @@ def page(title: str, body: str, *, script: bool = True) -> str:
     return "\n".join([*head, body, *tail, "</body>", "</html>"]) + "\n"
 
 
-def table_html(table: Table, level: int = 2) -> str:
-    """A ``section`` with a table, under a heading of that level."""
+def table_html(table: Table, level: int = 2, prefix: str = "") -> str:
+    """A ``section`` with a table, under a heading of that level; its id begins with the prefix."""
     columns = "".join(
         f'<th scope="col"{_TEXT if table.is_text(i) else ""}>{escape(column)}</th>'
         for i, column in enumerate(table.columns)
     )
     lines = [
-        f'<section class="table" id="{escape(table.name)}">',
+        f'<section class="table" id="{escape(prefix + table.name)}">',
         f"<h{level}>{escape(table.title)}</h{level}>",
         *(f'<p class="warning">{escape(text)}</p>' for text in table.warnings),
         *(f'<p class="caption">{escape(text)}</p>' for text in table.caption),

@@ -95,7 +95,7 @@ def _heading(study: DetectionStudy | LocalizationStudy) -> str:
 def _section(study: DetectionStudy | LocalizationStudy, prefix: str) -> str:
     """What there is to say of one study; ids begin with the prefix."""
     parts = _detection(study, prefix) if isinstance(study, DetectionStudy) else _localization(study, prefix)
-    body = "\n".join(parts).replace('<section class="table" id="', f'<section class="table" id="{prefix}')
+    body = "\n".join(parts)
     return f'<h2 id="{prefix}top">{escape(_heading(study))}</h2>\n{body}'
 
 
@@ -144,25 +144,25 @@ def _detection(study: DetectionStudy, prefix: str) -> list[str]:
     tables = tables_of(study)
     found = effects(study)
     return [
-        _part(claims_table(check_claims(study), study)),
-        *map(_part, tables),
+        _part(claims_table(check_claims(study), study), prefix),
+        *(_part(table, prefix) for table in tables),
         f"<h2>Figures: {escape(study.backbone)}</h2>",
         *(_figure(picture, prefix) for picture in pictures(study, found, tables)),
         f"<h2>Effects: {escape(study.backbone)}</h2>",
-        *map(_part, effects_tables(found, study)),
+        *(_part(table, prefix) for table in effects_tables(found, study)),
     ]
 
 
 def _localization(study: LocalizationStudy, prefix: str) -> list[str]:
     return [
-        _part(ridge_claims_table(check_ridge_claims(study), study)),
-        *map(_part, ridge_tables_of(study)),
+        _part(ridge_claims_table(check_ridge_claims(study), study), prefix),
+        *(_part(table, prefix) for table in ridge_tables_of(study)),
         *(_figure(picture, prefix) for picture in localization_pictures(study)),
     ]
 
 
-def _part(table: Table | Absent) -> str:
-    return table_html(table, level=3) if isinstance(table, Table) else _absent(table)
+def _part(table: Table | Absent, prefix: str) -> str:
+    return table_html(table, level=3, prefix=prefix) if isinstance(table, Table) else _absent(table)
 
 
 def _figure(picture: Picture | Absent, prefix: str) -> str:
