@@ -143,9 +143,11 @@ def launch_grid(
             parent = session.current(Path(str(config.hydra.sweep.dir)))
             if parent is not None:
                 outcomes = run_configurations(configurations, tracking, runtime, parent)
+                session.keep(outcomes)
             else:
                 with open_sweep(config, job_overrides, configurations) as sweep:
                     outcomes = run_configurations(configurations, tracking, runtime, sweep.parent)
+                    session.keep(outcomes)
                     sweep.failed = any(outcome.mean_auc is None for outcome in outcomes)
     except AnomalySweepError as error:
         raise SweepFailedError(f"error: {error}") from None

@@ -7,9 +7,12 @@ import getpass
 import json
 import logging
 import re
+import shlex
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,11 @@ from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.planner import data_state
-from anomaly_sweep.sweep.record.recording import Parent
+from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.record.results import RESULTS, kept_in_words
 from anomaly_sweep.sweep.record.scores import record_scores
+from anomaly_sweep.tracking.content import Rows
+from anomaly_sweep.tracking.page import Launch, SweepPage
 from anomaly_sweep.tracking.writer import Recorder
 from anomaly_sweep.unwritable import is_unwritable, say_once
 
@@ -64,6 +69,7 @@ def start(
     tracking: TrackingConf = parse_node("tracking", config.tracking)
     runtime: RuntimeConf = parse_node("runtime", config.runtime)
     cache_dir = cache_folder(runtime)
+    begun = time.monotonic()
     state = data_state(configurations, file_index(runtime))
     about = sweep_identity(config, jobs)
     identity = fingerprint(about, state)
@@ -72,11 +78,10 @@ def start(
             held.enter_context(_only_one(identity, cache_dir))
         folder = held.enter_context(_own_folder(config))
         recorder = Recorder(tracking)
-        command = " ".join(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
         run_id = recorder.start_sweep(
             f"{_short_name(config)}-{datetime.datetime.now():%Y%m%d-%H%M%S}",
             identity,
-            f"`anomaly-sweep -m {command}`",
+            f"`{_command(config)}`",
             resume=runtime.resume,
             jobs=about,
             state=state,
@@ -90,10 +95,46 @@ def start(
         with _writing(folder):
             (folder / _FILE).write_text(json.dumps({"name": parent.name, "run_id": parent.run_id}))
         _started[:] = [(parent, held.pop_all())]
+        _done.begin(begun)
     return parent
 
 
 _started: list[tuple[Parent, ExitStack]] = []
+
+
+@dataclass
+class _Done:
+    """What this process knows of the sweep it started: when, its rows by run, the trials it has computed."""
+
+    begun: float = 0.0
+    rows: dict[str, Rows] = field(default_factory=dict)
+    computed: set[str] | None = None
+
+    def begin(self, now: float) -> None:
+        """Another sweep: nothing is known of it."""
+        self.begun, self.rows, self.computed = now, {}, None
+
+
+_done = _Done()
+
+
+def keep(outcomes: Sequence[Outcome]) -> None:
+    """Remember what became of configurations, so that it need not be read back."""
+    for outcome in outcomes:
+        if outcome.run_id is not None:
+            _done.rows[outcome.run_id] = outcome.rows
+        _done.computed = (_done.computed or set()) | outcome.computed
+
+
+def _command(config: DictConfig) -> str:
+    return " ".join(["anomaly-sweep -m", *map(str, config.hydra.overrides.task)])
+
+
+def _launch(config: DictConfig) -> Launch:
+    computed = None if _done.computed is None else len(_done.computed)
+    seconds = time.monotonic() - _done.begun if _done.begun else None
+    command = shlex.join(["anomaly-sweep", "-m", *map(str, config.hydra.overrides.task)])
+    return Launch(_short_name(config), command, seconds, computed)
 
 
 @contextmanager
@@ -183,7 +224,7 @@ def current(folder: Path) -> Parent | None:
 
 
 def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
-    """Put the long table, read back from the child runs, and the scores on the parent run and end it."""
+    """Put the long table, the scores and what its page shows on the parent run, and end it."""
     with ExitStack() as held:
         for _, own in _started:
             held.push(own)
@@ -194,9 +235,11 @@ def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
         cache_dir = cache_folder(parse_node("runtime", config.runtime))
         try:
             recorder = Recorder(parse_node("tracking", config.tracking))
-            rows = recorder.rows_of(parent.run_id)
+            rows = recorder.rows_of(parent.run_id, _done.rows)
             recorder.log_long_table(parent.run_id, rows)
             record_scores(recorder, parent.run_id, rows, cache_dir)
+            if rows:  # params stay as they are first written
+                recorder.log_page(parent.run_id, SweepPage(parent.name, rows, _launch(config)))
             recorder.finish(parent.run_id, failed=failed)
         except TrackingError as error:
             raise TrackingError(f"{error}. {kept_in_words(cache_dir / RESULTS)}") from error

@@ -47,7 +47,7 @@ class FinishedRun:
     run_id : str
         32 hexadecimal digits, new.
     name, status, artifact_uri : str
-    at : int
+    start, end : int
         When it began and ended, milliseconds since the epoch.
     tags, params : mapping of str to str
     metrics : mapping of str to float
@@ -57,7 +57,8 @@ class FinishedRun:
     name: str
     status: str
     artifact_uri: str
-    at: int
+    start: int
+    end: int
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -140,8 +141,8 @@ def _rows(experiment: str, runs: Iterable[FinishedRun]) -> dict[str, list[tuple[
     """Table -> rows, as MLflow's own calls write them."""
     rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
     for run in runs:
-        key, at = run.run_id, run.at
-        about = (key, run.name, "UNKNOWN", "", "", "unknown", run.status, at, at, "", "active")
+        key, at = run.run_id, run.end
+        about = (key, run.name, "UNKNOWN", "", "", "unknown", run.status, run.start, at, "", "active")
         rows["runs"].append((*about, run.artifact_uri, int(experiment), None))
         rows["tags"] += [(tag, value, key) for tag, value in run.tags.items()]
         rows["tags"].append(("mlflow.runName", run.name, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -82,8 +83,14 @@ class ConfigurationRun:
 
     @property
     def params(self) -> dict[str, str]:
-        """The choices and what they were applied to."""
-        return {**self.labels, **self.context}
+        """The choices, what they were applied to, and the choices that are numbers."""
+        numbers = {name: f"{value:.10g}" for name, value in numbers_of(self.labels).items()}
+        return {**self.labels, **self.context, **numbers}
+
+    @property
+    def seconds(self) -> float:
+        """What its trials took: fit, score, maps, the backbone on the test images."""
+        return math.fsum(row[total] or 0.0 for total in names.TOTALS for row in self.rows)
 
     @cached_property
     def tags(self) -> dict[str, str]:
@@ -121,6 +128,26 @@ class ConfigurationRun:
         return values
 
 
+#: Label -> its number; one with changed settings has none.
+_NUMBERS = {
+    "level": ("layer", re.compile(r"level(\d+)")),
+    "rate": ("pca_mode", re.compile(r"n?pca([\d.]+)")),
+    "k": ("estimator", re.compile(r"knn(\d+)")),
+}
+
+
+def numbers_of(labels: Mapping[str, Any]) -> dict[str, float]:
+    """Choices that are numbers (``names.NUMBERS``); no reduction keeps 100 percent."""
+    found = {}
+    for name, (group, pattern) in _NUMBERS.items():
+        match = pattern.fullmatch(str(labels.get(group)))
+        if match is not None:
+            found[name] = float(match[1])
+    if labels.get("pca_mode") == "none":
+        found["rate"] = 100.0
+    return found
+
+
 @cache
 def common_tags() -> dict[str, str]:
     """Tags of every run: versions, and git revisions where there are any."""
@@ -138,19 +165,20 @@ def per_class_note(rows: Rows, headline: str) -> str:
     """The per-class table as Markdown, which the run's page in the UI draws."""
     shown = {c: t for c, t in _SHOWN.items() if c == "image_auroc" or any(r[c] is not None for r in rows)}
     head = ["category", *shown.values(), "train", "test", "note"]
-    lines = [headline, "", _line(head), _line(["---"] * len(head))]
+    lines = [headline, "", markdown_row(head), markdown_row(["---"] * len(head))]
     for row in sorted(rows, key=lambda r: r["category"]):
         figures = ["-" if row[column] is None else f"{row[column]:.4f}" for column in shown]
         sizes = [str(row[key]) if row[key] is not None else "" for key in ("n_train", "n_test")]
         reason = str(row["reason"]).replace("|", "\\|").replace("\n", " ")
-        lines.append(_line([row["category"], *figures, *sizes, reason]))
+        lines.append(markdown_row([row["category"], *figures, *sizes, reason]))
     means = [mean_of(rows, column) for column in shown]
     bold = ["**-** (a mean needs every category)" if m is None else f"**{m:.4f}**" for m in means]
-    lines.append(_line(["**mean**", *bold, "", "", ""]))
+    lines.append(markdown_row(["**mean**", *bold, "", "", ""]))
     return "\n".join(lines)
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

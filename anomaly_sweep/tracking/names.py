@@ -37,6 +37,19 @@ PREFIXES = {
 }
 MEAN = "mean"
 FAILED_TRIALS = "failed_trials"
+#: Params of a child run that say a choice as a number, for charts: a single level's, the percentage that a
+#: reduction keeps, neighbours.
+NUMBERS = ("level", "rate", "k")
+#: Metrics of a parent run beside ``FAILED_TRIALS``. Seconds and rate are those of the last launch that
+#: computed something. Curves are stepped by level, or by percent.
+BEST_AUC = "auc/best"
+MEDIAN_AUC = "auc/median"
+CONFIGURATIONS = "configurations"
+TRIALS = "trials"
+SECONDS = "seconds"
+TRIALS_PER_SECOND = "trials_per_second"
+BY_LEVEL = "auc_by_level/"
+BY_RATE = "auc_by_rate/"
 #: What a category's name may be, for its metrics.
 METRIC_NAME = re.compile(r"[\w.\- ]+")
 FIT_SECONDS = "fit_seconds"

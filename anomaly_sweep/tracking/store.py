@@ -17,7 +17,7 @@ from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking.artifacts import local_artifacts
 from anomaly_sweep.tracking.moved import follow
 from anomaly_sweep.tracking.sqlite import prepare, sqlite_path
-from anomaly_sweep.tracking.view import VIEW_TAG, saved_view
+from anomaly_sweep.tracking.view import KIND_TAG, TRAINING, VIEW_TAG, saved_view, shown_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,8 +77,11 @@ def _connect(tracking: TrackingConf) -> tuple[MlflowClient, Experiment]:
     path = sqlite_path(tracking.uri)
     if path is not None:
         experiment = follow(client, experiment, path)
-    if experiment.tags.get(VIEW_TAG) != saved_view():
-        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
+    view = saved_view(shown_of(experiment.tags.get(VIEW_TAG)))
+    if experiment.tags.get(VIEW_TAG) != view:
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, view)
+    if KIND_TAG not in experiment.tags:  # what a user has chosen in the UI is left alone
+        client.set_experiment_tag(experiment.experiment_id, KIND_TAG, TRAINING)
     return client, experiment
 
 

@@ -7,6 +7,7 @@ experiment (its "Share view" button writes one); a URL names it by ``viewStateSh
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from anomaly_sweep.tracking import names
 
@@ -14,12 +15,20 @@ from anomaly_sweep.tracking import names
 _TAG_PREFIX = "mlflow.sharedViewState."
 VIEW_KEY = "anomaly_sweep"
 VIEW_TAG = _TAG_PREFIX + VIEW_KEY
+#: What an experiment opens as: without the tag MLflow takes one for a project of language models.
+KIND_TAG = "mlflow.experimentKind"
+TRAINING = "custom_model_development"
 
 
-def saved_view() -> str:
-    """The view as the UI stores it (JSON)."""
+#: Columns that are shown where runs differ in them.
+SOMETIMES = ("input_size", "center_crop")
+
+
+def saved_view(also: Sequence[str] = ()) -> str:
+    """The view as the UI stores it (JSON), with those of ``SOMETIMES`` that are to be shown."""
     # Columns that no run has are not shown: detection and localization each bring their own.
     params = (*dict.fromkeys((*names.GROUPS, *names.LOCALIZATION_GROUPS)), "task", "dataset", "weights")
+    params += tuple(name for name in SOMETIMES if name in also)
     means = [prefix + names.MEAN for prefix in names.PREFIXES.values()]
     metrics = (*means, names.SCORE_SECONDS, names.FAILED_TRIALS)
     return json.dumps(
@@ -35,6 +44,7 @@ def saved_view() -> str:
                 "attributes.`Created`",
                 *(f"metrics.`{name}`" for name in metrics),
                 *(f"params.`{name}`" for name in params),
+                f"tags.`{names.TAG_SWEEP}`",
             ],
             "columnOrder": [],
             "columnWidths": {},
@@ -54,6 +64,11 @@ def saved_view() -> str:
             "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         }
     )
+
+
+def shown_of(view: str | None) -> tuple[str, ...]:
+    """Those of ``SOMETIMES`` that a view shows."""
+    return tuple(name for name in SOMETIMES if view is not None and f"params.`{name}`" in view)
 
 
 def runs_page(host: str, experiment: str) -> str:

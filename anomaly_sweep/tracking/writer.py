@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import MissingArtifactError, TrackingError
+from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tracking import bulk, names
 from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text, remove
 from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
+from anomaly_sweep.tracking.page import SweepPage, UsedData, varying
 from anomaly_sweep.tracking.reader import Reader
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
 from anomaly_sweep.tracking.sqlite import sqlite_path
 from anomaly_sweep.tracking.state import State, changed, in_words
 from anomaly_sweep.tracking.store import open_client, retrying, timestamp
+from anomaly_sweep.tracking.view import SOMETIMES, VIEW_TAG, saved_view, shown_of
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 #: Runs a transaction: a writer that comes between waits some hundredths of a second.
 _BATCH = 200
+#: Metrics a call, MLflow's limit.
+_METRICS = 1000
+#: Digits of a data set's digest, of at most 36.
+_DIGEST = 12
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +209,7 @@ class Recorder:
         uri = f"{self._location.rstrip('/')}/{run_id}/artifacts"
         self._uris[run_id] = uri
         return bulk.FinishedRun(
-            run_id, run.name, run.status, uri, timestamp(), run.tags, run.params, run.metrics
+            run_id, run.name, run.status, uri, *_span(run), run.tags, run.params, run.metrics
         )
 
     def record_configuration(self, run: ConfigurationRun) -> str:
@@ -210,14 +219,14 @@ class Recorder:
         """
         from mlflow.entities import Metric, Param
 
-        run_id = self._create(run.name, run.tags)
+        begun, now = _span(run)
+        run_id = self._create(run.name, run.tags, begun)
         try:
-            now = timestamp()
             metrics = [Metric(key, value, now, 0) for key, value in run.metrics.items()]
             params = [Param(key, value) for key, value in run.params.items()]
             self._log_artifacts(run_id, run)
             retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
-            self.finish(run_id, failed=run.status == "FAILED")
+            self._end(run_id, run.status, now)
         except (TrackingError, KeyboardInterrupt):
             self._half_written.append(run_id)
             with suppress(TrackingError):
@@ -237,6 +246,42 @@ class Recorder:
         self.log_json(run_id, "config.json", run.config)
         for name, path in run.files.items():
             self._log_file(run_id, name, path)
+
+    def log_page(self, run_id: str, page: SweepPage) -> None:
+        """What a sweep's parent run shows. Params that it has already stay: MLflow never changes one."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        run = retrying(lambda: self.client.get_run(run_id), self.tracking.uri)
+        begun, now = int(run.info.start_time), timestamp()
+        params = {**page.params, **_versions(run.data.tags)}
+        tags = {names.TAG_NOTE: page.note(self.experiment)}
+        if f"{names.TAG_BEST_PREFIX}trial" in run.data.tags:  # a search describes itself
+            tags.clear()
+        metrics = [Metric(key, value, now, 0) for key, value in page.metrics.items()]
+        # At one time, so that a launch that changes nothing adds no second point.
+        metrics += [Metric(point.key, point.value, begun, point.step) for point in page.curves]
+        log_batch = partial(
+            self.client.log_batch,
+            run_id,
+            params=[Param(key, value) for key, value in params.items() if key not in run.data.params],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        retrying(lambda: log_batch(metrics=metrics[:_METRICS]), self.tracking.uri)
+        if run.inputs is None or not run.inputs.dataset_inputs:
+            inputs = [_dataset_input(data) for data in page.data]
+            retrying(lambda: self.client.log_inputs(run_id, inputs), self.tracking.uri)
+        self._show_what_varies()
+
+    def _show_what_varies(self) -> None:
+        """Columns of the saved view that sweeps, or the configurations of one, differ in."""
+        sweeps = self._search(f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}'")
+        also = varying((run.data.params for run in sweeps if run.data.params), SOMETIMES)
+        experiment = retrying(lambda: self.client.get_experiment(self.experiment), self.tracking.uri)
+        if set(also) - set(shown_of(experiment.tags.get(VIEW_TAG))):
+            view = saved_view([*also, *shown_of(experiment.tags.get(VIEW_TAG))])
+            retrying(
+                lambda: self.client.set_experiment_tag(self.experiment, VIEW_TAG, view), self.tracking.uri
+            )
 
     def log_long_table(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """The sweep's long table as Parquet on its parent run."""
@@ -272,13 +317,14 @@ class Recorder:
             place = name.rpartition("/")[0] or None
             retrying(lambda: self.client.log_artifact(run_id, str(path), place), self.tracking.uri)
 
-    def rows_of(self, parent: str) -> Rows:
-        """The per-class rows of a sweep's child runs, read back."""
+    def rows_of(self, parent: str, known: Mapping[str, Rows] | None = None) -> Rows:
+        """The per-class rows of a sweep's child runs; read back, unless they are known by run id."""
         rows: Rows = []
         missing = 0
+        known = known or {}
         for run_id, _status in self.recorded(parent).values():
             try:
-                rows.extend(self.read_rows(run_id))
+                rows.extend(known[run_id] if run_id in known else self.read_rows(run_id))
             except MissingArtifactError:
                 missing += 1
         if missing:
@@ -323,17 +369,20 @@ class Recorder:
 
     def finish(self, run_id: str, *, failed: bool) -> None:
         """End a run."""
-        status = "FAILED" if failed else "FINISHED"
-        retrying(lambda: self.client.set_terminated(run_id, status), self.tracking.uri)
+        self._end(run_id, "FAILED" if failed else "FINISHED")
+
+    def _end(self, run_id: str, status: str, at: int | None = None) -> None:
+        retrying(lambda: self.client.set_terminated(run_id, status, at), self.tracking.uri)
 
     def kill(self, run_id: str) -> None:
         """End a run that was interrupted."""
-        retrying(lambda: self.client.set_terminated(run_id, "KILLED"), self.tracking.uri)
+        self._end(run_id, "KILLED")
 
-    def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        run = retrying(
-            lambda: self.client.create_run(self.experiment, tags=dict(tags), run_name=name), self.tracking.uri
+    def _create(self, name: str, tags: Mapping[str, str], begun: int | None = None) -> str:
+        create = partial(
+            self.client.create_run, self.experiment, start_time=begun, tags=dict(tags), run_name=name
         )
+        run = retrying(create, self.tracking.uri)
         self._uris[str(run.info.run_id)] = str(run.info.artifact_uri)
         return str(run.info.run_id)
 
@@ -348,6 +397,39 @@ class Recorder:
         runs = list(self.reader.runs([self.experiment], query, ["start_time DESC"]))
         self._uris |= {str(run.info.run_id): str(run.info.artifact_uri) for run in runs}
         return runs
+
+
+def _span(run: ConfigurationRun) -> tuple[int, int]:
+    """Start and end of a configuration's run, in milliseconds.
+
+    It ends when it is recorded and lasts as long as its trials took in all: trials of a configuration are
+    computed among those of others, so the time between the first's beginning and the last's end is not its.
+    """
+    now = timestamp()
+    lasted = 1000 * run.seconds
+    return now - (math.ceil(lasted) if 0 <= lasted <= now else 0), now
+
+
+def _versions(tags: Mapping[str, str]) -> dict[str, str]:
+    """Versions as params: this package's, then its libraries'."""
+    libraries = (part.partition("==") for part in tags.get(names.TAG_VERSIONS, "").split(", ") if part)
+    return {"anomaly_sweep": tags.get(names.TAG_VERSION, ""), **{name: own for name, _, own in libraries}}
+
+
+def _dataset_input(data: UsedData) -> DatasetInput:
+    """A data set as MLflow's Datasets column shows it."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(
+        Dataset(
+            name=data.name,
+            digest=fingerprint(sorted(data.categories.items()))[:_DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": data.root}),
+            profile=json.dumps({"categories": len(data.categories)}),
+        ),
+        [InputTag("mlflow.data.context", "training and testing")],
+    )
 
 
 def _launched(run: Run) -> int:

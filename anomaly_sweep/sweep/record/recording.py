@@ -31,11 +31,15 @@ _LONGEST_PAUSE = 480.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one configuration: its rows of the long table (one a category) and its run."""
+    """What became of one configuration: its rows of the long table (one a category) and its run.
+
+    ``computed`` are those of its trials that this launch has computed.
+    """
 
     configuration: AnyConfiguration
     rows: Rows
     run_id: str | None
+    computed: frozenset[str] = frozenset()
 
     @property
     def mean_auc(self) -> float | None:
@@ -78,6 +82,7 @@ class Recording:
         self.recorder = recorder
         self.parent = parent
         self.known = known
+        self._before = frozenset(known)
         self._runs: dict[int, str] = {}
         self._earlier = {} if parent.run_id is None else recorder.recorded(parent.run_id)
         self._open = list(range(len(plan.configurations)))
@@ -186,9 +191,12 @@ class Recording:
             )
         return rows
 
+    def _computed(self, index: int) -> frozenset[str]:
+        return frozenset(self.plan.cells[index].values()).intersection(self.known) - self._before
+
     def outcomes(self) -> list[Outcome]:
         """In the order of the configurations."""
         return [
-            Outcome(configuration, self._final[i], self._runs[i])
+            Outcome(configuration, self._final[i], self._runs[i], self._computed(i))
             for i, configuration in enumerate(self.plan.configurations)
         ]

@@ -18,6 +18,7 @@ from anomaly_sweep.logs import FILE_ONLY, log_failures
 from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.checks import check_objectives, check_settings, check_told_apart
 from anomaly_sweep.sweep.plan.describe import describe, describe_work, forecast_of
+from anomaly_sweep.sweep.plan.forecast import Forecast
 from anomaly_sweep.sweep.plan.planner import Plan, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
@@ -103,11 +104,34 @@ def run_configurations(
         recording = Recording(plan, Recorder(tracking), parent, known, cache_folder(runtime))
     with terminal.busy("recording what is known"):
         recording.record_complete()
-    with terminal.busy("forecasting"):
-        workers = processes(works, runtime)
-        forecast = forecast_of(works, runtime, workers)
+    _compute(plan, works, known, store, recording, runtime)
+    with terminal.busy("recording the runs"):
+        recording.record_complete(all_of_them=True)
+        recorded = recording.outcomes()
+        for one in recorded:
+            if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
+                record_scores(recording.recorder, one.run_id, one.rows, cache_folder(runtime))
+    return recorded
+
+
+def _compute(
+    plan: Plan,
+    works: Sequence[ShardWork],
+    known: dict[str, TrialResult],
+    store: ResultStore,
+    recording: Recording,
+    runtime: RuntimeConf,
+) -> None:
+    """Work through shards: results are kept, and configurations recorded, as each ends."""
+    workers, forecast = 1, Forecast({})
+    if works:
+        with terminal.busy("forecasting"):
+            workers = processes(works, runtime)
+            forecast = forecast_of(works, runtime, workers)
     failed = {print_: result.reason for print_, result in known.items() if not result.ok}
     log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
+    if not works:
+        return
     with Progress(forecast) as progress, closing(execute(works, runtime, progress, workers)) as outcomes:
         for outcome in outcomes:
             store.put(outcome.results, outcome.work.shard.category.test)
@@ -119,13 +143,6 @@ def run_configurations(
             if runtime.on_error == "stop" and not all(result.ok for result in outcome.results):
                 log.error("stopping at the first failure (runtime.on_error=stop)")
                 break
-    with terminal.busy("recording the runs"):
-        recording.record_complete(all_of_them=True)
-        recorded = recording.outcomes()
-        for one in recorded:
-            if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run
-                record_scores(recording.recorder, one.run_id, one.rows, cache_folder(runtime))
-    return recorded
 
 
 def describe_configurations(configurations: Sequence[AnyConfiguration], runtime: RuntimeConf) -> str:

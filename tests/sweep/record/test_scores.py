@@ -30,7 +30,11 @@ from tests.support.sweeps import FLOW, KNN1, MVG, configuration, runtime, tracki
 
 def finish(folder: Path, parent: Parent) -> None:
     nodes = {
-        "hydra": {"sweep": {"dir": str(folder)}},
+        "hydra": {
+            "sweep": {"dir": str(folder)},
+            "runtime": {"choices": {}},
+            "overrides": {"task": []},
+        },
         "tracking": OmegaConf.structured(tracking(folder)),
         "runtime": OmegaConf.structured(runtime(folder)),
     }
