@@ -93,6 +93,19 @@ def pivot(
     ------
     AnalysisError
         If a cell would mix configurations, nothing is selected, or a name is not known.
+
+    Examples
+    --------
+    >>> from multirun_analysis.trials.long_table import as_trials
+    >>> rows = [
+    ...     {"dataset": "parts", "category": category, "estimator": "mvg", "layer": layer,
+    ...      "image_auroc": auroc, "status": "ok"}
+    ...     for layer, aurocs in {"level3": (0.7, 0.8), "level4": (0.9, 1.0)}.items()
+    ...     for category, auroc in zip(("bolt", "nut"), aurocs)
+    ... ]
+    >>> table = pivot(as_trials(pd.DataFrame(rows)), "estimator", "layer")
+    >>> dict(zip(table.columns, (cell.printed for cell in table.blocks[0].rows[0].cells)))
+    {'level3': '0.750', 'level4': '0.950'}
     """
     if value not in MEASURES:
         raise AnalysisError(f"--value {value!r}: there are {', '.join(MEASURES)}")
