@@ -1,0 +1,37 @@
+"""The examples of CONTRIBUTING.md run as they are printed, on tiny images and random weights."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from anomaly_sweep import compose, long_table, run_configurations
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = re.findall(r"```sh\nanomaly-sweep (.*?)\n```", TEXT)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_example(command: str, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in FILES:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for category in ("linen", "washer"):
+        shutil.copytree(tiny_dataset / category, tmp_path / "parts" / category)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    flag, folder, *overrides = shlex.split(command)
+    assert flag == "--config-dir"
+    tiny = ("dataset=folder", "dataset.root=parts", "dataset.input_size=64")
+    if not any(override.startswith("dataset=") for override in overrides):
+        overrides += tiny
+    overrides += ["backbone.weights=random", "runtime.workers=1", "runtime.device=cpu"]
+    table = long_table(run_configurations(*compose(*overrides, config_dir=folder)))
+    assert len(table) == 2
+    assert set(table["status"]) == {"ok"}, table["reason"].to_list()
