@@ -15,7 +15,9 @@ from anomaly_sweep.tracking import names
 _TAG_PREFIX = "mlflow.sharedViewState."
 VIEW_KEY = "anomaly_sweep"
 VIEW_TAG = _TAG_PREFIX + VIEW_KEY
-#: What an experiment opens as: without the tag MLflow takes one for a project of language models.
+#: What MLflow's UI takes an experiment for. In a new browser MLflow 3.17 opens every experiment as GenAI all
+#: the same: that is the browser's own setting (``mlflow.workflowType``), which only an address such as that
+#: of :func:`runs_page` overrides.
 KIND_TAG = "mlflow.experimentKind"
 TRAINING = "custom_model_development"
 
