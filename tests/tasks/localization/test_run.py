@@ -138,7 +138,10 @@ def test_a_run_says_everything(tiny_dataset: Path, tmp_path: Path) -> None:
         "input_size": "64",
     }
     rows = {row["category"]: row for row in outcome.rows}
+    assert "auc_sd/washer" not in record.data.metrics  # there is one seed
     for column, prefix in names.PREFIXES.items():
+        if column == "image_auroc_sd":
+            continue
         for category, row in rows.items():
             assert record.data.metrics[prefix + category] == row[column]
         mean = np.mean([row[column] for row in rows.values()])
