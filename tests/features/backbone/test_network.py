@@ -156,7 +156,7 @@ def test_what_timm_does_not_have(changes: dict[str, object], error: type[Excepti
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_configured_backbones_exist(path: Path) -> None:
-    """Without building the large ones: the tags of weights from the hub are timm's, nodes the architecture's."""
+    """Without building the large ones: tags of hub weights are timm's, nodes are the architecture's."""
     backbone = parse_node("backbone", OmegaConf.load(path))
     create_module.ensure_torchvision_imports()
     import timm
