@@ -6,8 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from anomaly_sweep.datasets.synthetic import generate
+
+# The same examples on every machine; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproducible"))
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,10 @@ def real_folder() -> Path:
     if not folder:
         pytest.skip("ANOMALY_SWEEP_REAL does not name a folder with real images and weights")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_tracking_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow keeps what it is told in the environment, where a sweep takes its defaults from."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)

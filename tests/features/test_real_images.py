@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from anomaly_sweep.config import BackboneConf, parse_node
+from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.datasets import FileIndex, read_category, read_image
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.backbone import network as network_room
@@ -35,7 +36,7 @@ FILES = {
 
 
 def real(name: str) -> BackboneConf:
-    path = ROOT / "conf" / "backbone" / f"{name}.yaml"
+    path = config_folder() / "backbone" / f"{name}.yaml"
     backbone: BackboneConf = parse_node("backbone", OmegaConf.load(path))
     return replace(backbone, weights=str(ROOT / "weights" / FILES[name]))
 

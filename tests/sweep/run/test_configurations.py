@@ -82,6 +82,8 @@ def test_a_run_says_everything_about_its_configuration(tiny_dataset: Path, tmp_p
         "data": fingerprint({row["category"]: row["data"] for row in outcome.rows})[:DATA_DIGITS],
         "weights": "random:seed0",
         "input_size": "64",
+        "level": "2",
+        "rate": "50",
     }
     rows = {row["category"]: row["image_auroc"] for row in outcome.rows}
     assert run.data.metrics["auc/washer"] == rows["washer"]

@@ -170,7 +170,10 @@ def test_shared_path_equals_plain_path(case: tuple[np.ndarray, np.ndarray, np.nd
         about = (one.pca_mode.label, one.estimator)
         assert (a.status, a.reason) == (b.status, b.reason), about
         assert (a.n_features, a.n_train, a.n_test) == (b.n_features, b.n_train, b.n_test), about
-        assert a.image_auroc == pytest.approx(b.image_auroc, abs=1e-9), about
+        # Of d + 1 images all have one distance under their sample covariance: ties to its condition only.
+        tied = one.estimator.get("shrinkage") == "empirical" and len(train) <= (a.n_features or 0) + 1
+        if not tied:
+            assert a.image_auroc == pytest.approx(b.image_auroc, abs=1e-9), about
         if a.ok:
             assert a.fit_seconds is not None and a.fit_seconds >= 0
             assert a.score_seconds is not None and a.score_seconds > 0
@@ -206,7 +209,9 @@ def test_shared_path_equals_plain_path_however_far_from_zero(
             continue  # a sample covariance may have any condition
         assert a.image_auroc == pytest.approx(b.image_auroc, abs=1e-12), about
         of_shared, of_plain = (np.frombuffer(r.scores or b"") for r in (a, b))
-        np.testing.assert_allclose(of_shared, of_plain, rtol=2.0**-34, atol=0, err_msg=str(about))
+        # Beside its own size, a score's error is that of coordinates: a few roundings of the largest.
+        rounding = 2.0**-45 * np.abs(of_plain).max()
+        np.testing.assert_allclose(of_shared, of_plain, rtol=2.0**-34, atol=rounding, err_msg=str(about))
 
 
 def test_an_offset_of_the_features_changes_nothing() -> None:
