@@ -14,7 +14,7 @@ from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.artifacts import local_artifacts
 from anomaly_sweep.tracking.moved import relocation
-from anomaly_sweep.tracking.sqlite import sqlite_path
+from anomaly_sweep.tracking.sqlite import sqlite_path, whole_uri
 from anomaly_sweep.tracking.store import quiet, retrying
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Reader:
 
         try:
             with quiet():  # a server that is not there: say so now, not after minutes
-                client = MlflowClient(tracking_uri=uri)
+                client = MlflowClient(tracking_uri=whole_uri(uri))
                 client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, ImportError, ValueError) as error:
             raise TrackingError(f"cannot read the tracking store {uri}: {_first_line(error)}") from error

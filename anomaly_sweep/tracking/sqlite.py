@@ -26,6 +26,15 @@ def sqlite_path(uri: str) -> Path | None:
     )
 
 
+def whole_uri(uri: str) -> str:
+    """A URI whose SQLite file does not depend on the working folder.
+
+    MLflow keeps a store open by its URI: the same relative one would go on in an earlier folder's file.
+    """
+    path = sqlite_path(uri)
+    return uri if path is None else f"{_PREFIX}{path.absolute().as_posix()}"
+
+
 def prepare(path: Path) -> None:
     """Make the file if it is not there, put it in WAL mode (kept in the file) and see that it can be written.
 

@@ -16,7 +16,7 @@ from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking.artifacts import local_artifacts
 from anomaly_sweep.tracking.moved import follow
-from anomaly_sweep.tracking.sqlite import prepare, sqlite_path
+from anomaly_sweep.tracking.sqlite import prepare, sqlite_path, whole_uri
 from anomaly_sweep.tracking.view import KIND_TAG, TRAINING, VIEW_TAG, saved_view, shown_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _is_http(uri: str) -> bool:
 def _connect(tracking: TrackingConf) -> tuple[MlflowClient, Experiment]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=tracking.uri)
+    client = MlflowClient(tracking_uri=whole_uri(tracking.uri))
     experiment = client.get_experiment_by_name(tracking.experiment) or _make_experiment(client, tracking)
     if experiment.lifecycle_stage == "deleted":
         raise TrackingError(

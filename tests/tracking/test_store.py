@@ -14,8 +14,10 @@ from anomaly_sweep.config import TrackingConf, parse_node
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.reader import Reader
 from anomaly_sweep.tracking.source import revisions
 from anomaly_sweep.tracking.store import _location, quiet
+from anomaly_sweep.tracking.writer import Recorder
 from multirun_analysis.cli import _parser
 
 
@@ -137,3 +139,16 @@ def test_a_checkout_of_this_project_has(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_git_there_is_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert revisions(Path(__file__).parent, tmp_path) == {}
+
+
+def test_one_relative_uri_in_two_folders_is_two_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one process, as in a notebook: MLflow itself goes on in the first folder's file."""
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        Recorder(TrackingConf(uri="sqlite:///mlflow.db", experiment=folder))
+        assert folder in Reader.open("sqlite:///mlflow.db").experiments()
+        other = Reader.open(f"sqlite:///{tmp_path / folder}/mlflow.db")
+        assert set(other.experiments()) - {"Default"} == {folder}
