@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from multirun_analysis.papers.verdicts import ALPHA, MIN_CATEGORIES, Claim
-from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table
+from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table, p_text
 from multirun_analysis.summary.study import Study
 
 CORNER = ("verdict", "figure [95 %]", "bound", "p", "Holm p", "paper")
@@ -73,8 +73,8 @@ def _block(made: Sequence[Claim], study: Study) -> Block:
             Cell(text=claim.verdict),
             Cell(text=_figure(claim)) if there else BLANK,
             Cell(text=claim.said.asked),
-            Cell(text=_p(claim.p)) if there else BLANK,
-            Cell(text=_p(claim.holm_p)) if there else BLANK,
+            Cell(text=p_text(claim.p)) if there else BLANK,
+            Cell(text=p_text(claim.holm_p)) if there else BLANK,
             Cell(text=claim.said.published),
         )
         rows.append(Row(claim.said.text, cells))
@@ -97,9 +97,3 @@ def _figure(claim: Claim) -> str:
     bounded = math.isfinite(interval.low) and math.isfinite(interval.high)
     spread = f" [{interval.low:{form}}, {interval.high:{form}}]" if bounded else ""
     return f"{interval.value:{form}}{spread}{' times' if times else ''}"
-
-
-def _p(p: float) -> str:
-    if math.isnan(p):
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -137,3 +137,10 @@ def difference_block(label: str, ours: Block, theirs: Block) -> Block:
             for a, b in zip(ours.rows, theirs.rows, strict=True)
         ),
     )
+
+
+def p_text(p: float) -> str:
+    """A p value as it is printed; empty where there is none (NaN)."""
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

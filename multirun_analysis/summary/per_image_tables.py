@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.rendering.table import Block, Cell, Row, Table
+from multirun_analysis.rendering.table import Block, Cell, Row, Table, p_text
 from multirun_analysis.stats.delong import Area, Comparison, area, compared
 from multirun_analysis.stats.intervals import POINTS, holm
 from multirun_analysis.summary.coverage import listed, provenance, random_weights
@@ -76,8 +76,8 @@ def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = 
                 Cell(one.second.value),
                 Cell(POINTS * one.difference.value, 2, signed=True),
                 Cell(text=_points(one.difference)),
-                Cell(text=_p(one.p)),
-                Cell(text=_p(corrected.get(name, math.nan))),
+                Cell(text=p_text(one.p)),
+                Cell(text=p_text(corrected.get(name, math.nan))),
             ),
         )
         for name, one in found.items()
@@ -229,12 +229,6 @@ def _points(difference: Area) -> str:
     if math.isnan(difference.low):
         return ""
     return f"[{POINTS * difference.low:+.2f}, {POINTS * difference.high:+.2f}]"
-
-
-def _p(p: float) -> str:
-    if math.isnan(p):
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _unsure(categories: Sequence[str]) -> list[str]:
