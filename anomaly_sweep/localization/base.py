@@ -71,6 +71,10 @@ class Localizer(Protocol):
         """The most bytes that fitting ``n_images`` images with maps of these shapes will hold."""
         ...
 
+    def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:
+        """About how many floating point operations fitting and scoring so many images take: for forecasts."""
+        ...
+
     @property
     def state_bytes(self) -> int:
         """Bytes of the fitted state that scoring uses."""

@@ -9,7 +9,7 @@ from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.instantiate import construct
 from anomaly_sweep.localization.base import Localizer
 
-_METHODS = ("levels", "partial_fit", "finish", "score", "fit_bytes")
+_METHODS = ("levels", "partial_fit", "finish", "score", "fit_bytes", "operations")
 
 
 def build(config: Mapping[str, Any]) -> Localizer:

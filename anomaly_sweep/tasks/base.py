@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +21,8 @@ from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.metrics.ranking import ranking_metrics
 from anomaly_sweep.metrics.ties import ScoreScale, settle_ties
+from anomaly_sweep.tasks.forecast import IMAGES, Rates, ShardForecast, decode_seconds, image_seconds
 from anomaly_sweep.tracking.names import STATUS_FAILED, STATUS_OK
-
-if TYPE_CHECKING:
-    from anomaly_sweep.tasks.forecast import Rates
 
 log = logging.getLogger(__name__)
 
@@ -115,33 +111,6 @@ class TrialResult:
 Tick: TypeAlias = Callable[[int, TrialResult | None], None]
 
 
-@dataclass(frozen=True)
-class ShardForecast:
-    """What one shard's work will cost.
-
-    Attributes
-    ----------
-    images : int
-        Passes of an image through the network that are left.
-    image_kind : str
-        Whose measured time tells of theirs.
-    image_seconds : float
-        Of one of them.
-    trials : mapping
-        Fingerprint -> (kind, seconds).
-    """
-
-    images: int
-    image_kind: str
-    image_seconds: float
-    trials: Mapping[str, tuple[str, float]]
-
-    @cached_property
-    def seconds(self) -> float:
-        """Of all of it, in one process."""
-        return self.images * self.image_seconds + math.fsum(s for _, s in self.trials.values())
-
-
 C = TypeVar("C", bound=AnyConfiguration)
 T = TypeVar("T", bound=Trial)
 
@@ -223,8 +192,8 @@ class Task(ABC, Generic[C, T]):
         return None
 
     @abstractmethod
-    def needs_network(self, work: ShardWork, cache: FeatureCache) -> bool:
-        """Whether some of a shard's features have, or may have, to be made."""
+    def missing(self, work: ShardWork, cache: FeatureCache) -> Sequence[str]:
+        """The levels whose features have, or may have, to be made: what the network is needed for."""
 
     def fit_bytes(self, work: ShardWork, runtime: RuntimeConf) -> float:
         """The most bytes that fitting one of a shard's trials holds, where that is worth counting."""
@@ -247,10 +216,21 @@ class Task(ABC, Generic[C, T]):
         """
 
     @abstractmethod
-    def forecast(
-        self, work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates
-    ) -> ShardForecast:
-        """What a shard's work will cost, on a processor of these rates."""
+    def costs(self, work: ShardWork, network: NetworkCost, rates: Rates) -> dict[str, tuple[str, float]]:
+        """What a shard's trials will cost beside their features.
+
+        Parameters
+        ----------
+        network : NetworkCost
+            Of the shard's network at its input size.
+        rates : Rates
+            Of what the work is done on.
+
+        Returns
+        -------
+        dict
+            Fingerprint -> (kind, seconds). Of one kind are those whose measured seconds tell of each other's.
+        """
 
 
 @dataclass
@@ -263,7 +243,16 @@ class ShardWork:
 
     def needs_network(self, cache: FeatureCache) -> bool:
         """Whether some of its features have, or may have, to be made."""
-        return self.task.needs_network(self, cache)
+        return bool(self.task.missing(self, cache))
+
+    def forecast(self, network: NetworkCost, cache: FeatureCache, rates: Rates) -> ShardForecast:
+        """What it will cost on a processor of these rates; a pass of all its images where one is missing."""
+        shard = self.shard
+        missing = self.task.missing(self, cache)
+        passes = shard.n_train + len(shard.category.test) if missing else 0
+        each = decode_seconds(shard.category) + image_seconds(network, missing, rates)
+        kind = f"{IMAGES} {shard.backbone.name} {shard.side} {self.task.name}"
+        return ShardForecast(passes, kind, each, self.task.costs(self, network, rates))
 
     def levels(self, wanted: Iterable[str] | None = None) -> list[str]:
         """The levels that its trials (or those with the wanted fingerprints) need, shallowest first."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
 
+from anomaly_sweep.datasets import Category
 from anomaly_sweep.features.backbone.cost import NetworkCost
-
-if TYPE_CHECKING:
-    from anomaly_sweep.tasks.base import ShardWork
 
 
 @dataclass(frozen=True)
@@ -23,23 +22,43 @@ class Rates:
     bytes: float
 
 
+@dataclass(frozen=True)
+class ShardForecast:
+    """What one shard's work will cost.
+
+    Attributes
+    ----------
+    images : int
+        Passes of an image through the network that are left.
+    image_kind : str
+        Whose measured time tells of theirs.
+    image_seconds : float
+        Of one of them.
+    trials : mapping
+        Fingerprint -> (kind, seconds).
+    """
+
+    images: int
+    image_kind: str
+    image_seconds: float
+    trials: Mapping[str, tuple[str, float]]
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of all of it, in one process."""
+        return self.images * self.image_seconds + math.fsum(s for _, s in self.trials.values())
+
+
 #: One core of an ordinary CPU, and a GPU.
 CORE, GPU = Rates(100e9, 10e9), Rates(10e12, 500e9)
+#: The kind of passes through a network, whichever it is.
+IMAGES = "images"
 #: Decoding and resizing an image, seconds a byte of its file.
 _DECODE_SECONDS = 3e-8
 
-IMAGES, CLOSED_FORM, FLOW, OTHER, LOCALIZER = "images", "closed form", "flows", "other", "localizers"
-KINDS = (IMAGES, CLOSED_FORM, FLOW, OTHER, LOCALIZER)
 
-
-def image_kind(work: ShardWork) -> str:
-    """Whose measured time tells of a shard's images."""
-    return f"{IMAGES} {work.shard.backbone.name} {work.shard.side}"
-
-
-def decode_seconds(work: ShardWork) -> float:
+def decode_seconds(category: Category) -> float:
     """Of one image; a category's files are of one kind."""
-    category = work.shard.category
     for record in (*category.train[:1], *category.test[:1]):
         try:
             return _DECODE_SECONDS * record.path.stat().st_size

@@ -198,6 +198,18 @@ def test_fitting_holds_no_more_than_was_told(config: dict[str, Any], tmp_path: P
 
 
 @every
+def test_operations_grow_with_the_images(config: dict[str, Any]) -> None:
+    localizer = build(config)
+    shapes: Shapes = {level: SHAPES[level] for level in localizer.levels}
+    first, trained, tested = (localizer.operations(shapes, *n) for n in ((12, 5), (24, 5), (12, 10)))
+    values = sum(channels * height * width for channels, height, width in shapes.values())
+    assert first > min(12, 5) * values / 3  # of each place's numbers, some are looked at
+    assert trained > first
+    assert tested > first
+    assert localizer.state_bytes == 0  # asking leaves it unfitted
+
+
+@every
 def test_scoring_comes_after_fitting(config: dict[str, Any]) -> None:
     with pytest.raises(EstimatorError):
         build(config).score(maps(1))

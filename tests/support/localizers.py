@@ -46,6 +46,10 @@ class DistanceToMean:
         assert set(shapes) == {self.level} and n_images > 0
         return self.bytes
 
+    def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:
+        channels, height, width = shapes[self.level]
+        return 3.0 * channels * height * width * (n_train + n_test)
+
     def _may_break(self, where: str) -> None:
         if self.breaks == where:
             raise RuntimeError(f"broken in {where}")

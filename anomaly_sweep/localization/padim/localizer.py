@@ -103,6 +103,15 @@ class Padim:
         held, state = n_images * layout.image_numbers, count_numbers(layout.sizes)
         return 4 * (held + state) + layout.fit_bands(n_images)[1]
 
+    def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:
+        """Of covariances and whitened features level by level, of their factors, and whitening an image."""
+        total, before = 0.0, 0
+        for cells, channels in self._plan(shapes).sizes:
+            image = 2.0 * cells * channels * (before + channels)  # a product with what each level adds
+            total += (2 * n_train + n_test) * image + 2.0 * cells * channels**3
+            before += channels
+        return total
+
     @torch.no_grad()
     def partial_fit(self, maps: Maps) -> None:
         """Keep the chosen channels of a batch of good images.

@@ -125,6 +125,16 @@ class PatchCore:
         """The most bytes held while fitting: parts of all images, and selection or bank."""
         return fit_bytes(self._patches_of(shapes), self._selection, n_images)
 
+    def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:
+        """Of the distances from every vector to each selected one, and from an image's to the bank's."""
+        patches = self._patches_of(shapes)
+        n = n_train * patches.places
+        kept = self._selection.kept(n)
+        select = 2.0 * kept * n * self._selection.numbers(patches.width) if kept < n else 0.0
+        # Products are taken on each level's own grid.
+        search = sum(2.0 * (p.high - p.low) * p.grid[0] * p.grid[1] for p in patches.parts)
+        return select + n_test * kept * search
+
     @torch.no_grad()
     def partial_fit(self, maps: Maps) -> None:
         """Keep the parts of a batch of good images, and their projected vectors.

@@ -229,6 +229,13 @@ class RidgeLocalizer:
         image, solution = 2 * (d + m) * explain.places, 3 * d * d + 4 * d * m + 3 * m * explain.places
         return 8 * (sums + max(image, solution)) + explain.bytes + aim.bytes
 
+    def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:
+        """Of the products of an image's places, of the eigendecomposition, and of predicting places."""
+        explain, _ = self._joinings(shapes)
+        d, m = shapes[self._source][0] * explain.factor, shapes[self._target][0]
+        fit = n_train * 2.0 * d * (d + m) * explain.places + 9.0 * d**3 + 4.0 * d * d * m
+        return fit + n_test * 2.0 * d * m * explain.places
+
     @property
     def state_bytes(self) -> int:
         """Bytes of weights, offset and the joining's matrices; 0 before the fit."""

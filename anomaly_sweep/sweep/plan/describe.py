@@ -15,7 +15,6 @@ from anomaly_sweep.sweep.plan.forecast import Forecast, key_of, make_forecast, n
 from anomaly_sweep.sweep.plan.planner import Plan
 from anomaly_sweep.sweep.run.executor import PROCESS_BYTES, processes
 from anomaly_sweep.tasks.base import ShardWork, reason_of
-from anomaly_sweep.tasks.forecast import FLOW, LOCALIZER
 
 
 def describe_work(plan: Plan, works: Sequence[ShardWork], runtime: RuntimeConf) -> str:
@@ -53,13 +52,14 @@ def describe(
     trials = [(work, trial) for work in works for trial in work.trials.values()]
     spectra = {(id(work), trial.spectrum) for work, trial in trials if trial.spectrum is not None}
     kinds = Counter(kind for shard in forecast.shards.values() for kind, _ in shard.trials.values())
+    by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     lines = [
         f"configurations      {len(plan.configurations)}",
         f"trials              {planned} distinct of "
         f"{sum(len(cell) for cell in plan.cells)} (configuration x category)",
         f"  known             {planned - len(impossible) - len(trials)}",
         f"  impossible        {len(impossible)}",
-        f"  to compute        {len(trials)}, {kinds[FLOW]} of them flows, {kinds[LOCALIZER]} localizers",
+        f"  to compute        {len(trials)}{by_kind and f': {by_kind}'}",
         f"shards              {len(works)} to work through of {len(plan.works)}",
         f"spectra             {len(spectra)}",
     ]

@@ -15,8 +15,8 @@ from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.features.backbone.cost import NetworkCost, network_cost
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.base import ShardForecast, ShardWork
-from anomaly_sweep.tasks.forecast import CORE, GPU, IMAGES, KINDS
+from anomaly_sweep.tasks.base import ShardWork
+from anomaly_sweep.tasks.forecast import CORE, GPU, IMAGES, ShardForecast
 
 #: Starting a process with torch in it.
 _START_SECONDS = 4.0
@@ -48,8 +48,8 @@ class Forecast:
         return sum(shard.images for shard in self.shards.values())
 
     def by_kind(self) -> dict[str, float]:
-        """Seconds in one process, by kind."""
-        seconds = dict.fromkeys(KINDS, 0.0)
+        """Seconds in one process, by kind: images first, then kinds of trials."""
+        seconds = {IMAGES: 0.0}
         for shard in self.shards.values():
             seconds[IMAGES] += shard.images * shard.image_seconds
             for kind, one in shard.trials.values():
@@ -101,7 +101,7 @@ def make_forecast(
         key = network_key(work)
         if key not in networks:
             networks[key] = _cost_of(work)
-        shards[key_of(work)] = work.task.forecast(work, networks[key], cache, rates)
+        shards[key_of(work)] = work.forecast(networks[key], cache, rates)
         if shards[key_of(work)].images:
             cost = networks[key]
             held = cost.parameter_bytes + 4 * batch * cost.map_bytes

@@ -14,7 +14,8 @@ from typing import Self
 
 from anomaly_sweep import terminal
 from anomaly_sweep.sweep.plan.forecast import Forecast, elapsed, key_of
-from anomaly_sweep.tasks.base import ShardForecast, ShardWork, TrialResult
+from anomaly_sweep.tasks.base import ShardWork, TrialResult
+from anomaly_sweep.tasks.forecast import ShardForecast
 
 log = logging.getLogger(__name__)
 

@@ -10,21 +10,13 @@ from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.estimators.base import SPECTRUM, STACK
 from anomaly_sweep.estimators.create import build
 from anomaly_sweep.features.backbone.cost import NetworkCost
-from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.base import ShardForecast, ShardWork
+from anomaly_sweep.tasks.base import ShardWork
 from anomaly_sweep.tasks.detection.trial import DetectionTrial, trials_of
-from anomaly_sweep.tasks.forecast import (
-    CLOSED_FORM,
-    CORE,
-    FLOW,
-    OTHER,
-    Rates,
-    decode_seconds,
-    image_kind,
-    image_seconds,
-)
+from anomaly_sweep.tasks.forecast import CORE, Rates
 
+#: Kinds of trials.
+CLOSED_FORM, FLOW, OTHER = "closed form", "flows", "other"
 #: What starting the operations of one trial takes, beside the operations.
 _CLOSED_FORM_SECONDS = 5e-4
 _OTHER_SECONDS = 5e-2
@@ -34,28 +26,9 @@ _FLOW_SHARE = 0.6
 _ADAM_ROWS = 64
 
 
-def shard_forecast(
-    work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates = CORE
-) -> ShardForecast:
-    """The forecast of one shard.
-
-    Parameters
-    ----------
-    network : NetworkCost
-        Of its network at its input size.
-    rates : Rates
-        Of what the features are made on.
-    """
-    n_train, n_test = work.shard.n_train, len(work.shard.category.test)
-    missing = work.shard.missing(cache, work.levels())
-    each = decode_seconds(work) + image_seconds(network, missing, rates)
-    trials = _trials(work, network, n_train, n_test, rates.flops)
-    return ShardForecast(n_train + n_test if missing else 0, image_kind(work), each, trials)
-
-
-def _trials(
-    work: ShardWork, network: NetworkCost, n_train: int, n_test: int, rate: float
-) -> dict[str, tuple[str, float]]:
+def trial_costs(work: ShardWork, network: NetworkCost, rates: Rates = CORE) -> dict[str, tuple[str, float]]:
+    """Fingerprint -> (kind, seconds), as :meth:`anomaly_sweep.tasks.base.Task.costs`."""
+    n_train, n_test, rate = work.shard.n_train, len(work.shard.category.test), rates.flops
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[DetectionTrial]] = defaultdict(list)
     for trial in trials_of(work):
         groups[trial.levels, trial.pools].append(trial)

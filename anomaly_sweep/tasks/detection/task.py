@@ -13,8 +13,8 @@ from anomaly_sweep.features.backbone.device import on_cuda
 from anomaly_sweep.features.cache.store import FeatureCache, cache_at
 from anomaly_sweep.features.pooled import features_of
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, TrialResult, reason_of
-from anomaly_sweep.tasks.detection.forecast import shard_forecast
+from anomaly_sweep.tasks.base import ShardWork, Task, Tick, TrialResult, reason_of
+from anomaly_sweep.tasks.detection.forecast import trial_costs
 from anomaly_sweep.tasks.detection.trial import TRIAL_VERSION, DetectionTrial, trials_of
 from anomaly_sweep.tasks.forecast import Rates
 from anomaly_sweep.tracking.names import GROUPS
@@ -67,9 +67,9 @@ class Detection(Task[Configuration, DetectionTrial]):
             content,
         )
 
-    def needs_network(self, work: ShardWork, cache: FeatureCache) -> bool:
-        """Whether features are missing in the cache."""
-        return bool(work.shard.missing(cache, work.levels()))
+    def missing(self, work: ShardWork, cache: FeatureCache) -> list[str]:
+        """Those that the cache lacks."""
+        return work.shard.missing(cache, work.levels())
 
     def run(
         self, work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0
@@ -101,11 +101,9 @@ class Detection(Task[Configuration, DetectionTrial]):
             on_trial=lambda result: tick(0, result),
         )
 
-    def forecast(
-        self, work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates
-    ) -> ShardForecast:
-        """One pass of the images whose features are missing; spectra; estimators by what they compute."""
-        return shard_forecast(work, network, cache, rates)
+    def costs(self, work: ShardWork, network: NetworkCost, rates: Rates) -> dict[str, tuple[str, float]]:
+        """Spectra, and estimators by what they compute."""
+        return trial_costs(work, network, rates)
 
 
 def _reduction(configuration: Configuration) -> list[Any]:

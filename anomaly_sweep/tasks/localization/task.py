@@ -12,9 +12,8 @@ from anomaly_sweep.errors import ConfigError, DatasetError
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tasks.base import ShardForecast, ShardWork, Task, Tick, TrialResult
+from anomaly_sweep.tasks.base import ShardWork, Task, Tick, TrialResult
 from anomaly_sweep.tasks.forecast import Rates
-from anomaly_sweep.tasks.localization.forecast import shard_forecast
 from anomaly_sweep.tasks.localization.trial import LOCALIZATION_VERSION, LocalizationTrial, trials_of
 from anomaly_sweep.tracking.names import LOCALIZATION_GROUPS
 
@@ -74,9 +73,9 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
         """Of the masks."""
         return masks_digest(category.test, index)
 
-    def needs_network(self, work: ShardWork, cache: FeatureCache) -> bool:
-        """Always: whether maps are kept, and are still there, is seen when they are read."""
-        return True
+    def missing(self, work: ShardWork, cache: FeatureCache) -> list[str]:
+        """All: whether maps are kept, and are still there, is seen when they are read."""
+        return work.levels()
 
     def fit_bytes(self, work: ShardWork, runtime: RuntimeConf) -> float:
         """Of the largest of its localizers."""
@@ -94,11 +93,11 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
             work.shard, trials_of(work), runtime, decoders=decoders, budget=budget, tick=tick
         )
 
-    def forecast(
-        self, work: ShardWork, network: NetworkCost, cache: FeatureCache, rates: Rates
-    ) -> ShardForecast:
-        """All images through the network; localizers by what they compute at each place."""
-        return shard_forecast(work, network, rates)
+    def costs(self, work: ShardWork, network: NetworkCost, rates: Rates) -> dict[str, tuple[str, float]]:
+        """Localizers by what they say they compute; ranking pixels and drawing."""
+        from anomaly_sweep.tasks.localization.forecast import trial_costs  # torch
+
+        return trial_costs(work, network, rates)
 
 
 def check_masks(category: Category) -> None:

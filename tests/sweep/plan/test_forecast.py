@@ -25,10 +25,10 @@ from anomaly_sweep.sweep.run import progress as progress_module
 from anomaly_sweep.sweep.run.configurations import run_configurations
 from anomaly_sweep.sweep.run.executor import execute
 from anomaly_sweep.sweep.run.progress import Progress, Remaining, Step
-from anomaly_sweep.tasks.base import ShardForecast, ShardWork, TrialResult
-from anomaly_sweep.tasks.detection.forecast import flow_seconds, kept_components
-from anomaly_sweep.tasks.forecast import CLOSED_FORM, IMAGES, OTHER
-from anomaly_sweep.tasks.forecast import FLOW as FLOWS
+from anomaly_sweep.tasks.base import ShardWork, TrialResult
+from anomaly_sweep.tasks.detection.forecast import CLOSED_FORM, OTHER, flow_seconds, kept_components
+from anomaly_sweep.tasks.detection.forecast import FLOW as FLOWS
+from anomaly_sweep.tasks.forecast import IMAGES, ShardForecast
 from tests.support.sweeps import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
 
 FOREST = {"name": "isolation_forest", "_target_": "sklearn.ensemble.IsolationForest"}
@@ -288,5 +288,5 @@ def test_a_sweeps_progress_ends_with_everything_counted(
         for _ in execute(works, conf, shown, workers):
             pass
     assert shown.line().startswith("100 %  12/12 trials  32/32 images  ETA 0:00")
-    assert shown._left.factors().keys() >= {"images resnet18 64"}
+    assert shown._left.factors().keys() >= {"images resnet18 64 detection"}
     assert cache_at(conf.cache_dir)

@@ -285,7 +285,7 @@ def test_the_plan_in_words(tiny_dataset: Path, tmp_path: Path) -> None:
     chosen = grid(tiny_dataset, ["level1", "level2"], [0.5], [MVG, FLOW])
     text = describe_configurations(chosen, runtime(tmp_path))
     assert "configurations      4" in text
-    assert "to compute        8, 4 of them flows" in text
+    assert "to compute        8: 4 closed form, 4 flows" in text
     assert "2 to make (32 images" in text
     run_configurations(chosen, tracking(tmp_path), runtime(tmp_path), ALONE)
     assert "known             8" in describe_configurations(chosen, runtime(tmp_path))
