@@ -5,12 +5,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SWEEP ?= experiment=ono_mori_grid backbone.weights=random
+SWEEP ?= experiment=embedded_grid
+LOCALIZE ?= experiment=embedded_localize
 RESULTS ?= results/ono_mori
+RIDGE_RESULTS ?= results/ridge
 TRACKING_URI ?= sqlite:///mlflow.db
 PORT ?= 5000
 
-.PHONY: help setup data sweep tables ui test lint format types bench bench-flows bench-localization bench-verdicts clean clean-results
+.PHONY: help setup data sweep localize tables ui test lint format types bench bench-flows bench-localization bench-verdicts clean clean-results
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -25,11 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-sweep: $(STAMP) ## Run the grid of Ono & Mori on the embedded data set and print the paper's tables
+sweep: $(STAMP) ## Run the study of Ono & Mori on the embedded images and print the paper's tables
 	$(BIN)/anomaly-sweep -m $(SWEEP)
 	@$(MAKE) --no-print-directory tables
 	@echo
 	@echo "Tables: $(RESULTS)/    Runs: make ui"
+
+localize: $(STAMP) ## Run the ridge paper's comparison on the embedded images and print its tables
+	$(BIN)/anomaly-sweep -m $(LOCALIZE)
+	$(BIN)/multirun-analysis tables --paper ridge --tracking-uri $(TRACKING_URI) --out $(RIDGE_RESULTS)
+	@echo
+	@echo "Tables: $(RIDGE_RESULTS)/    Runs: make ui"
 
 tables: $(STAMP) ## Make the tables again from the database alone
 	$(BIN)/multirun-analysis tables --paper ono_mori --tracking-uri $(TRACKING_URI) --out $(RESULTS)

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from anomaly_sweep.datasets import check_dataset, count_images, list_categories, read_category
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.datasets.synthetic import CATEGORIES, PRODUCTS, generate, render
 from anomaly_sweep.datasets.synthetic.catalogue import Product
-from anomaly_sweep.datasets.synthetic.render import render_defective, render_good
+from anomaly_sweep.datasets.synthetic.render import Pair, render_defective, render_good
 from anomaly_sweep.errors import DatasetError
 
+Picture = NDArray[np.uint8]
 SMALL = {"size": 32, "n_train": 2, "n_test_good": 1, "n_per_defect": 1}
 
 
@@ -97,15 +99,78 @@ def _with_defect(product: Product, defect: str) -> Product:
     return Product(product.name, product.draw, {defect: (0.0, 1.0)})
 
 
-def test_normal_pictures_vary_more_than_defects_change() -> None:
-    """Defects must not own the leading principal components: that is what the reductions are about."""
-    for number, product in enumerate(PRODUCTS):
-        good = np.stack([render_good(product, 32, (0, number, 0, i)).astype(float).ravel() for i in range(8)])
-        between = np.mean([np.linalg.norm(a - b) for a, b in itertools.combinations(good, 2)])
-        for place, defect in enumerate(product.defects):
-            pair = render_defective(product, defect, 32, (0, number, 2 + place, 0))
-            change = np.linalg.norm(pair.clean.astype(float) - pair.defective.astype(float))
-            assert change < between, (product.name, defect)
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, tuple[list[Picture], dict[str, list[Pair]]]]:
+    """Good pictures of every product and some of each of its defects, at 48 pixels."""
+    return {
+        product.name: (
+            [render_good(product, 48, (0, number, 0, i)) for i in range(30)],
+            {
+                defect: [render_defective(product, defect, 48, (0, number, 2 + place, i)) for i in range(5)]
+                for place, defect in enumerate(product.defects)
+            },
+        )
+        for number, product in enumerate(PRODUCTS)
+    }
+
+
+def _histogram(picture: Picture) -> NDArray[np.float64]:
+    """Of each colour, together 1."""
+    counts = [np.histogram(picture[..., c], 32, (0, 256))[0] for c in range(3)]
+    return np.concatenate(counts) / picture.size
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_normal_pictures_vary_more_than_defects_change(
+    name: str, drawn: dict[str, tuple[list[Picture], dict[str, list[Pair]]]]
+) -> None:
+    """In pixels and in the colours' shares: neither how different a picture is nor its colours tell."""
+    good, defects = drawn[name]
+    pairs = list(itertools.combinations(good[:10], 2))
+    between = np.mean([np.linalg.norm(a.astype(float) - b) for a, b in pairs])
+    colours = np.median([np.abs(_histogram(a) - _histogram(b)).sum() for a, b in pairs])
+    for defect, some in defects.items():
+        change = [np.linalg.norm(pair.clean.astype(float) - pair.defective) for pair in some]
+        recoloured = [np.abs(_histogram(pair.clean) - _histogram(pair.defective)).sum() for pair in some]
+        assert np.mean(change) < between, defect
+        assert np.mean(recoloured) < colours, defect
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_defects_lie_off_the_leading_directions(
+    name: str, drawn: dict[str, tuple[list[Picture], dict[str, list[Pair]]]]
+) -> None:
+    """What the reductions are about: light and pose own the leading tenth of the directions, defects do not.
+
+    The share of a change's energy that lies in them, against that of normal pictures not seen before.
+    """
+    good, defects = drawn[name]
+    seen = np.stack([picture.astype(float).ravel() for picture in good[:20]])
+    mean = seen.mean(0)
+    leading = np.linalg.svd(seen - mean, full_matrices=False)[2][:2]
+
+    def share(changes: NDArray[np.float64]) -> float:
+        return float((np.square(changes @ leading.T).sum(1) / np.square(changes).sum(1)).mean())
+
+    normal = share(np.stack([picture.astype(float).ravel() for picture in good[20:]]) - mean)
+    wrong = np.concatenate(
+        [[(pair.defective.astype(float) - pair.clean).ravel() for pair in some] for some in defects.values()]
+    )
+    assert share(wrong) < 0.75 * normal
+
+
+def test_defects_are_of_several_scales(
+    drawn: dict[str, tuple[list[Picture], dict[str, list[Pair]]]],
+) -> None:
+    """From a pin to an arm: medians of the masks' shares of the picture by defect."""
+    areas = {
+        (name, defect): float(np.median([pair.mask.mean() for pair in some]))
+        for name, (_, defects) in drawn.items()
+        for defect, some in defects.items()
+    }
+    assert max(areas.values()) > 10 * min(areas.values())
+    assert sum(area < 0.01 for area in areas.values()) >= 5  # about 5 pixels wide and less
+    assert sum(area > 0.03 for area in areas.values()) >= 5
 
 
 def test_finished_set_is_left_alone(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

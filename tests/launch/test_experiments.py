@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from anomaly_sweep.cli.overrides import check_overrides
 from anomaly_sweep.config.labels import config_folder
+from anomaly_sweep.datasets.synthetic import CATEGORIES
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.launch.experiments import check_no_grids, expand_all
 from anomaly_sweep.launch.grids import as_overrides, expand
@@ -56,6 +59,40 @@ def test_shipped_grid() -> None:
     assert layers("layer=level6") == {"efficientnet_b5": 55}
     assert layers("backbone=mobilenetv2_035", "estimator=mvg") == {"mobilenetv2_035": 88}
     assert layers("layer=level1,level2", "estimator=mvg") == {"resnet18": 22, "efficientnet_b5": 22}
+
+
+def _name(choice: Any) -> str:
+    """Of a group's choice: a mapping for what is made by ``_target_``, else an object."""
+    return str(choice["name"] if isinstance(choice, Mapping) else choice.name)
+
+
+def test_embedded_grid() -> None:
+    """Table 1's 55 cells a layer on 16 layers, and the two studies; each configuration once."""
+    run = Multirun("experiment=embedded_grid")
+    nodes = run.composer().jobs(run.jobs())
+    groups = ("backbone", "layer", "pooling", "augmentation", "pca_mode", "estimator")
+    jobs = [tuple(_name(node[group]) for group in groups) for node in nodes]
+    assert len(set(jobs)) == len(jobs)
+    grid = [job for job in jobs if job[2:4] == ("avg", "none")]
+    assert len(grid) == 16 * 11 * 5
+    assert len({job[:2] for job in grid}) == 16
+    assert len(grid) * len(CATEGORIES) >= 11_550
+    assert {node["backbone"].weights for node in nodes} == {"packaged"}
+    for backbone in ("efficientnet_lite0", "efficientnet_lite1"):  # whichever is the better has both studies
+        for estimator in ("mvg", "knn1"):
+            own = [j for j in jobs if (j[0], j[1], *j[4:]) == (backbone, "level7", "npca50", estimator)]
+            assert len({job[2] for job in own if job[3] == "none"}) == 7
+            assert {job[3] for job in own if job[2] == "avg"} == {"none", "noise", "standard"}
+
+
+def test_embedded_localization() -> None:
+    run = Multirun("experiment=embedded_localize")
+    nodes = run.composer().jobs(run.jobs())
+    assert [_name(node["localizer"]) for node in nodes] == ["ridge", "ridge_shared", "patchcore", "padim"]
+    for node in nodes:
+        assert node["task"].name == "localization"
+        assert node["backbone"].weights == "packaged"
+        assert node["dataset"].name == "synthetic"
 
 
 def test_entries_of_a_config() -> None:
@@ -137,7 +174,15 @@ def test_a_search_has_one_space() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ono_mori_grid", "ono_mori_pooling", "ono_mori_augmentation", "ridge_table1"]
+    "name",
+    [
+        "embedded_grid",
+        "embedded_localize",
+        "ono_mori_augmentation",
+        "ono_mori_grid",
+        "ono_mori_pooling",
+        "ridge_table1",
+    ],
 )
 def test_shipped_experiments_are_sweeps_without_a_flag(name: str) -> None:
     assert Multirun(f"experiment={name}").config.hydra.mode.name == "MULTIRUN"
