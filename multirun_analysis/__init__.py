@@ -1,8 +1,8 @@
 """Reads the runs of anomaly_sweep from MLflow: tables, claims, effects, figures, comparisons, a report.
 
 Rooms, each importing only from those before it: errors, stats (how sure a number is), rendering (tables and
-their formats), trials (the long table), summary (means, effects, comparisons: of no paper), papers, figures,
-reporting, ui, commands (what is done, with plain values), cli (the arguments).
+their formats), trials (the long table), summary (means, effects, comparisons), figures (all of no paper),
+papers, reporting, ui, commands (what is done, with plain values), cli (the arguments).
 
 What a notebook or a script needs is imported from here, each name when it is first asked for::
 
@@ -16,8 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multirun_analysis.papers.ono_mori.claims import claims
-    from multirun_analysis.papers.ono_mori.tables import tables
+    from multirun_analysis.papers.analysis import claims, tables
     from multirun_analysis.reporting.page import report
     from multirun_analysis.summary.compare import compare
     from multirun_analysis.summary.pivot import pivot
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 
 #: Name -> the module that has it.
 _HOMES = {
-    "claims": "papers.ono_mori.claims",
+    "claims": "papers.analysis",
     "compare": "summary.compare",
     "pivot": "summary.pivot",
     "read_trials": "trials.read",
     "report": "reporting.page",
-    "tables": "papers.ono_mori.tables",
+    "tables": "papers.analysis",
 }
 
 __all__ = ["claims", "compare", "pivot", "read_trials", "report", "tables"]

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_sweep import terminal
+from multirun_analysis.papers import PAPERS
 
 if TYPE_CHECKING:
-    from multirun_analysis.papers.studies import AllChoices
+    from multirun_analysis.papers.base import AllChoices
     from multirun_analysis.trials.read import Source
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "anomaly_sweep"
-PAPERS = ("ono_mori", "ridge")
 _URI_HELP = "default: MLFLOW_TRACKING_URI where that is set (now: %(default)s)"
 FORMATS = ("text", "md", "latex", "csv", "html")
 
@@ -160,7 +160,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(tables)
     _add_task(tables)
     _add_log(tables)
-    tables.add_argument("--paper", choices=PAPERS, default=PAPERS[0], help="default: %(default)s")
+    tables.add_argument(
+        "--paper",
+        default="ono_mori",
+        metavar="NAME",
+        help=f"{' or '.join(PAPERS)}, or a module that has a PAPER of your own (default: %(default)s)",
+    )
     tables.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the tables' files")
 
     pivot = commands.add_parser("pivot", help="print any table of means over the categories")

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from anomaly_sweep import terminal
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.ono_mori.claims import check_claims, claims_table
-from multirun_analysis.papers.ono_mori.study import backbones, choose_study
-from multirun_analysis.papers.ono_mori.tables import tables as ono_mori_tables
-from multirun_analysis.papers.ono_mori.tables import tables_of
-from multirun_analysis.papers.ridge.claims import check_ridge_claims, ridge_claims_table
-from multirun_analysis.papers.ridge.study import localization_backbones
-from multirun_analysis.papers.ridge.tables import ridge_tables
-from multirun_analysis.papers.studies import AllChoices, Studies, choose_studies, context_of
+from multirun_analysis.papers import PAPERS, paper_named
+from multirun_analysis.papers.analysis import Analyses, analyse, analysis_of
+from multirun_analysis.papers.base import AllChoices, Paper
 from multirun_analysis.rendering.html import page, table_html
 from multirun_analysis.rendering.table import Absent, Table
 from multirun_analysis.rendering.text import RENDERERS, to_text
-from multirun_analysis.rendering.write import DOCUMENT, table_files, write_tables
+from multirun_analysis.rendering.write import table_files, write_tables
 from multirun_analysis.summary.compare import compare as compared
-from multirun_analysis.summary.effects import effects as effects_of
-from multirun_analysis.summary.effects_tables import effects_tables
 from multirun_analysis.summary.pivot import pivot as pivot_table
-from multirun_analysis.summary.study import Study
 from multirun_analysis.trials.long_table import FORMATS as FILE_SUFFIXES
 from multirun_analysis.trials.long_table import load_trials, save_trials, with_known_suffix
 from multirun_analysis.trials.read import ALL, Reading, Source, collect, read_source, unique
-from multirun_analysis.trials.tasks import LOCALIZATION, PAPERS
 
 SUFFIXES = {"text": ".txt", "md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
 
@@ -48,20 +40,20 @@ def trials(tracking_uri: str, *, experiment: str | None, sweep: str | None, out:
 
 def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: bool) -> int:
     """Make a paper's tables."""
+    wanted = paper_named(paper)
     reading = _read(source, log=log)
-    ridge = paper == PAPERS[LOCALIZATION]
-    there = (localization_backbones if ridge else backbones)(reading.trials)
-    document = "ridge_document.tex" if ridge else DOCUMENT
+    there = wanted.backbones(reading.trials)
     asked = choices.get("backbone")
     every = asked == ALL
     written: list[str] = []
     files: list[Path] = []
     for backbone in there if every else [asked]:
-        made = _tables_of(paper, reading, AllChoices(**{**choices, "backbone": backbone}))
+        chosen = AllChoices(**{**choices, "backbone": backbone})
+        found = analysis_of(wanted, reading.trials, origins=reading.origins, **chosen).tables
         folder = out / str(backbone) if every else out
-        written += write_tables(made, folder, document)
-        files += table_files(made, folder, document)
-        for table in made:
+        written += write_tables(found, folder, wanted.document)
+        files += table_files(found, folder, wanted.document)
+        for table in found:
             terminal.say(
                 to_text(table, terminal.columns())
                 if isinstance(table, Table)
@@ -76,69 +68,43 @@ def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: b
     return 0
 
 
-def _tables_of(paper: str, reading: Reading, choices: AllChoices) -> list[Table | Absent]:
-    """The tables of the paper asked for; an option of the other paper is refused."""
-    ridge = paper == PAPERS[LOCALIZATION]
-    other = "layer" if ridge else "task"
-    if choices.get(other) is not None:
-        raise AnalysisError(f"--{other} has no part in --paper {paper}")
-    common = context_of(choices)
-    if ridge:
-        return ridge_tables(reading.trials, origins=reading.origins, task=choices.get("task"), **common)
-    return ono_mori_tables(reading.trials, origins=reading.origins, layer=choices.get("layer"), **common)
-
-
 def pivot(
     source: Source, *, rows: str, cols: str, where: str, average_over: Sequence[str], value: str, form: str
 ) -> int:
     """Print any table of means."""
     reading = _read(source)
     table = pivot_table(reading.trials, rows, cols, where, average_over, value=value, origins=reading.origins)
-    _print([table], form)
+    _show([table], form)
     return 0
 
 
 def claims(source: Source, choices: AllChoices, *, form: str) -> int:
     """Check the papers' statements."""
-    found = _studies(choices, _read(source))
-    made = [claims_table(check_claims(study), study) for study in found.detection]
-    made += [ridge_claims_table(check_ridge_claims(study), study) for study in found.localization]
-    _print(made, form)
+    found = _analyses(choices, _read(source)).found
+    _show([table for one in found if (table := one.claims_table) is not None], form)
     return 0
 
 
 def effects(source: Source, choices: AllChoices, *, form: str) -> int:
     """Print what each group contributes."""
     reading = _read(source)
-    asked = choices.get("backbone")
-    made: list[Table | Absent] = []
-    for backbone in backbones(reading.trials) if asked == ALL else [asked]:
-        common = context_of(choices)
-        common["backbone"] = backbone
-        study = choose_study(reading.trials, origins=reading.origins, layer=choices.get("layer"), **common)
-        made += effects_tables(effects_of(study), study)
-    _print(made, form)
+    wanted = [paper for paper in map(paper_named, PAPERS) if paper.has_effects]
+    found = _analyses(choices, reading, wanted).found
+    _show([table for one in found for table in one.effects_tables], form)
     return 0
 
 
 def figures(source: Source, choices: AllChoices, *, out: Path, log: bool) -> int:
     """Draw every figure."""
-    # matplotlib is slow to import
-    from multirun_analysis.figures.catalog import localization_pictures, pictures
-    from multirun_analysis.figures.style import Picture, save
+    from multirun_analysis.figures.style import Picture, save  # matplotlib is slow to import
 
     reading = _read(source, log=log)
-    found = _studies(choices, reading)
-    drawn: list[tuple[Study, list[Picture | Absent]]] = [
-        (study, pictures(study, effects_of(study), tables_of(study))) for study in found.detection
-    ]
-    drawn += [(study, localization_pictures(study)) for study in found.localization]
     files: list[Path] = []
-    for study, those in drawn:
-        folder = out / study.backbone if choices.get("backbone") == ALL else out
-        for picture in those:
+    for one in _analyses(choices, reading).found:
+        folder = out / one.study.backbone if choices.get("backbone") == ALL else out
+        for picture in one.pictures:
             if isinstance(picture, Picture):
-                paths = save(picture, folder, " ".join(study.warnings()))
+                paths = save(picture, folder, " ".join(one.study.warnings()))
                 files += paths
                 terminal.say(
                     f"wrote {folder / picture.name}.{{{','.join(path.suffix[1:] for path in paths)}}}"
@@ -177,7 +143,7 @@ def compare(tracking_uri: str, sweeps: Sequence[str], *, experiment: str | None,
         compared(first.trials, other.trials, (names[0], name), [*first.origins, *other.origins])
         for name, other in zip(names[1:], others, strict=True)
     ]
-    _print(made, form)
+    _show(made, form)
     return 0
 
 
@@ -202,7 +168,7 @@ def scores(
     else:
         other = scored(reading.trials, against, *store, option="--against")
         made = [comparison_table(found, other, reading.origins)]
-    _print(made, form)
+    _show(made, form)
     if out is None:
         return 0
     _note(write_tables(made, out, f"{made[0].name}_document.tex"))
@@ -236,10 +202,10 @@ def _one_sweep(tracking_uri: str, experiment: str | None, name: str) -> Reading:
     return reading
 
 
-def _studies(choices: AllChoices, reading: Reading) -> Studies:
-    """The studies asked for, of both tasks; what cannot be one is told."""
+def _analyses(choices: AllChoices, reading: Reading, papers: Sequence[Paper[Any]] | None = None) -> Analyses:
+    """The studies asked for, of every task; what cannot be one is told."""
     every = choices.get("backbone") == ALL
-    found = choose_studies(reading.trials, every=every, origins=reading.origins, **choices)
+    found = analyse(reading.trials, every=every, origins=reading.origins, papers=papers, **choices)
     _note([f"{name}: {reason}" for name, reason in found.refused])
     return found
 
@@ -260,10 +226,10 @@ def _note(notes: Iterable[str]) -> None:
         terminal.say(f"note: {note}", error=True)
 
 
-def _print(made: Sequence[Table | Absent], form: str) -> None:
+def _show(tables: Sequence[Table | Absent], form: str) -> None:
     """Tables to the terminal in one format, what is absent and why beside them."""
-    absent = [table for table in made if isinstance(table, Absent)]
-    shown = [table for table in made if isinstance(table, Table)]
+    absent = [table for table in tables if isinstance(table, Absent)]
+    shown = [table for table in tables if isinstance(table, Table)]
     if form == "text":
         terminal.say("\n".join(to_text(table, terminal.columns()) for table in shown).rstrip("\n"))
     elif form == "html":

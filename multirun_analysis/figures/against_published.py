@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.style import COLOURS, GREY, MARKERS, Picture, panels
-from multirun_analysis.papers.ono_mori.study import comparison
 from multirun_analysis.rendering.table import Absent, Table
-from multirun_analysis.summary.study import DetectionStudy
 
 #: Points of one table: their name, and (published, ours).
 Points = dict[str, list[tuple[float, float]]]
 
 
-def published_scatter(tables: Sequence[Table | Absent], study: DetectionStudy) -> Picture | Absent:
-    """Every cell that both have, by table."""
+def published_scatter(tables: Sequence[Table | Absent], comparison: str) -> Picture | Absent:
+    """Every cell that both have, by table; ``comparison`` says what the published values are of."""
     name, title = "against_published", "Ours against the published values"
     points = {table.title.split(":")[0]: paired(table) for table in tables if isinstance(table, Table)}
-    points = {key: those for key, those in points.items() if those and "not in the paper" not in key}
+    points = {key: pairs for key, pairs in points.items() if pairs and "not in the paper" not in key}
     if not points:
         return Absent(name, title, "no table has a cell that the paper prints too")
-    caption = f"One mark a cell; on the line both are the same. {comparison(study)}"
+    caption = f"One mark a cell; on the line both are the same. {comparison}"
     return Picture(name, title, caption, lambda: _draw(points))
 
 
@@ -43,13 +41,13 @@ def paired(table: Table) -> list[tuple[float, float]]:
 
 def _draw(points: Points) -> Figure:
     figure, (axes,) = panels(1, 1, 4.2, 4.0)
-    every = [value for those in points.values() for pair in those for value in pair]
+    every = [value for pairs in points.values() for pair in pairs for value in pair]
     low, high = min(every) - 0.02, max(*every, 1.0) + 0.01
     axes.plot([low, high], [low, high], color=GREY, linewidth=1)
-    for i, (name, those) in enumerate(points.items()):
+    for i, (name, pairs) in enumerate(points.items()):
         axes.scatter(
-            [x for x, _ in those],
-            [y for _, y in those],
+            [x for x, _ in pairs],
+            [y for _, y in pairs],
             s=20,
             marker=MARKERS[i],
             facecolors="none",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from multirun_analysis.figures.style import COLOURS, GREY, Picture, panels
-from multirun_analysis.papers.published import ono_mori
 from multirun_analysis.rendering.table import Absent
 from multirun_analysis.summary.means import MeanTable, mean_table
 from multirun_analysis.summary.study import DetectionStudy
@@ -21,8 +21,16 @@ LOOKS: dict[str, dict[str, Any]] = {
 COLUMNS = 3
 
 
-def rate_curves(study: DetectionStudy) -> Picture | Absent:
-    """Mean AUROC over the percentage kept, one panel an estimator, the published values faint beside."""
+def rate_curves(study: DetectionStudy, published: Mapping[str, float]) -> Picture | Absent:
+    """Mean AUROC over the percentage kept, one panel an estimator, the published values faint beside.
+
+    Parameters
+    ----------
+    study
+        Whose trials.
+    published
+        Published values by reduction (``npca50``), ``none`` among them.
+    """
     name, title = "rate_curves", "Mean AUROC by reduction rate"
     at = {"layer": study.layer, "pooling": "avg", "augmentation": "none"}
     modes = study.works("pca_mode", **at)
@@ -37,14 +45,13 @@ def rate_curves(study: DetectionStudy) -> Picture | Absent:
         f"{study.backbone} at {study.layer}, avg pooling; the dotted line is no reduction. Faint and hollow: "
         "Ono & Mori's Table 2 (its estimator is not stated)."
     )
-    return Picture(name, title, caption, lambda: _draw(pivot, estimators))
+    return Picture(name, title, caption, lambda: _draw(pivot, estimators, published))
 
 
-def _draw(pivot: MeanTable, estimators: list[str]) -> Figure:
+def _draw(pivot: MeanTable, estimators: list[str], published: Mapping[str, float]) -> Figure:
     columns = min(COLUMNS, len(estimators))
     rows = -(-len(estimators) // columns)
     figure, axes = panels(rows, columns, 2.3 * columns + 0.3, 2.1 * rows + 0.4)
-    published = {mode: value for (mode, _), value in ono_mori("table2").items()}
     for own, estimator in zip(axes, estimators, strict=False):
         for family, look in LOOKS.items():
             theirs = _line(published, family)
@@ -69,7 +76,9 @@ def _draw(pivot: MeanTable, estimators: list[str]) -> Figure:
     return figure
 
 
-def _line(values: dict[str, float | None] | dict[str, float], family: str) -> tuple[list[float], list[float]]:
+def _line(
+    values: Mapping[str, float | None] | Mapping[str, float], family: str
+) -> tuple[list[float], list[float]]:
     points = []
     for mode, value in values.items():
         match = re.fullmatch(rf"{family}(\d+(?:\.\d+)?)", mode)

@@ -72,28 +72,28 @@ def _block(made: Sequence[Claim], study: Study) -> Block:
         cells = (
             Cell(text=claim.verdict),
             Cell(text=_figure(claim)) if there else BLANK,
-            Cell(text=claim.said.asked),
+            Cell(text=claim.statement.asked),
             Cell(text=p_text(claim.p)) if there else BLANK,
             Cell(text=p_text(claim.holm_p)) if there else BLANK,
-            Cell(text=claim.said.published),
+            Cell(text=claim.statement.published),
         )
-        rows.append(Row(claim.said.text, cells))
+        rows.append(Row(claim.statement.text, cells))
     return Block(f"{study.backbone}, {len(study.categories)} categories", tuple(rows))
 
 
 def _details(made: Sequence[Claim]) -> list[str]:
     return [
-        f"{claim.said.text}: {'; '.join(filter(None, (claim.said.setting, claim.why)))}."
+        f"{claim.statement.text}: {'; '.join(filter(None, (claim.statement.setting, claim.why)))}."
         for claim in made
-        if claim.said.setting or claim.why
+        if claim.statement.setting or claim.why
     ]
 
 
 def _figure(claim: Claim) -> str:
     interval = claim.interval
     assert interval is not None
-    times = claim.said.unit == "times"
-    form = ".1f" if times else ".2f" if claim.said.side == "within" else "+.2f"
+    times = claim.statement.unit == "times"
+    form = ".1f" if times else ".2f" if claim.statement.side == "within" else "+.2f"
     bounded = math.isfinite(interval.low) and math.isfinite(interval.high)
     spread = f" [{interval.low:{form}}, {interval.high:{form}}]" if bounded else ""
     return f"{interval.value:{form}}{spread}{' times' if times else ''}"

@@ -85,7 +85,7 @@ class Claim:
 
     Attributes
     ----------
-    said
+    statement
         The statement.
     interval
         The figure with its 95 % interval over categories, this statement taken alone; None where trials
@@ -100,7 +100,7 @@ class Claim:
         What it comes to, and the reason where it is neither that it holds nor that it does not.
     """
 
-    said: Statement
+    statement: Statement
     interval: Interval | None
     categories: int
     verdict: str
@@ -117,7 +117,7 @@ class Claim:
 
 def check(
     study: DetectionStudy,
-    said: Statement,
+    statement: Statement,
     dimension: str,
     names: Sequence[str],
     at: dict[str, str],
@@ -140,11 +140,11 @@ def check(
     """
     found = category_matrix(study, dimension, names, at, average_over=average_over, of=of)
     if isinstance(found, Lacking):
-        return without(said, found.why)
-    return judge(said, differences(found.values))
+        return without(statement, found.why)
+    return judge(statement, differences(found.values))
 
 
-def judge(said: Statement, differences: Floats) -> Claim:
+def judge(statement: Statement, differences: Floats) -> Claim:
     """What differences say of a statement, before it is decided (see `together`).
 
     Parameters
@@ -152,24 +152,28 @@ def judge(said: Statement, differences: Floats) -> Claim:
     differences : array of shape (categories, differences)
         Of the metric, not in points.
     """
-    parts, bound = oriented(POINTS * differences, said)
+    parts, bound = oriented(POINTS * differences, statement)
     least = least_interval(parts)
-    return _open(said, _turned(least, said), len(parts), p_all_above(parts, bound), p_one_below(parts, bound))
+    return _open(
+        statement, _turned(least, statement), len(parts), p_all_above(parts, bound), p_one_below(parts, bound)
+    )
 
 
-def judge_ratio(said: Statement, over: Floats, under: Floats) -> Claim:
+def judge_ratio(statement: Statement, over: Floats, under: Floats) -> Claim:
     """As `judge`, of the ratio of two sums over the categories being above the bound."""
-    apart = over - said.bound * under
-    return _open(said, ratio_interval(over, under), len(apart), p_above(apart, 0.0), p_above(-apart, 0.0))
+    apart = over - statement.bound * under
+    return _open(
+        statement, ratio_interval(over, under), len(apart), p_above(apart, 0.0), p_above(-apart, 0.0)
+    )
 
 
-def oriented(differences: Floats, said: Statement) -> tuple[Floats, float]:
+def oriented(differences: Floats, statement: Statement) -> tuple[Floats, float]:
     """Differences in points as parts that all have to be above a bound, and that bound."""
-    if said.side == "above":
-        return differences, said.bound
-    if said.side == "below":
-        return -differences, -said.bound
-    return np.hstack([said.bound - differences, said.bound + differences]), 0.0
+    if statement.side == "above":
+        return differences, statement.bound
+    if statement.side == "below":
+        return -differences, -statement.bound
+    return np.hstack([statement.bound - differences, statement.bound + differences]), 0.0
 
 
 def together(claims: Sequence[Claim]) -> list[Claim]:
@@ -182,22 +186,22 @@ def together(claims: Sequence[Claim]) -> list[Claim]:
     return [_decided(claim, corrected.get(i, math.nan)) for i, claim in enumerate(claims)]
 
 
-def without(said: Statement, why: str) -> Claim:
+def without(statement: Statement, why: str) -> Claim:
     """A statement for which trials lack."""
-    return Claim(said, None, 0, NOT_ENOUGH, why)
+    return Claim(statement, None, 0, NOT_ENOUGH, why)
 
 
-def _open(said: Statement, figure: Interval, categories: int, p_holds: float, p_fails: float) -> Claim:
-    return Claim(said, figure, categories, UNDECIDED, "not decided yet", p_holds, p_fails)
+def _open(statement: Statement, figure: Interval, categories: int, p_holds: float, p_fails: float) -> Claim:
+    return Claim(statement, figure, categories, UNDECIDED, "not decided yet", p_holds, p_fails)
 
 
-def _turned(least: Interval, said: Statement) -> Interval:
+def _turned(least: Interval, statement: Statement) -> Interval:
     """The least of the oriented parts as the figure of the statement."""
-    if said.side == "above":
+    if statement.side == "above":
         return least
-    shift = said.bound if said.side == "within" else 0.0
+    shift = statement.bound if statement.side == "within" else 0.0
     value, low, high = (shift - end for end in (least.value, least.high, least.low))
-    return Interval(value, max(low, 0.0) if said.side == "within" else low, high)
+    return Interval(value, max(low, 0.0) if statement.side == "within" else low, high)
 
 
 def _decided(claim: Claim, holm_p: float) -> Claim:
@@ -210,5 +214,5 @@ def _decided(claim: Claim, holm_p: float) -> Claim:
     if holm_p <= ALPHA:
         return replace(claim, verdict=HOLDS if claim.p_holds < claim.p_fails else FAILS, why="")
     alone = f"; p alone is {claim.p:.3f}" if claim.p <= ALPHA else ""
-    why = f"not told from {claim.said.bound:g} among the statements checked together{alone}"
+    why = f"not told from {claim.statement.bound:g} among the statements checked together{alone}"
     return replace(claim, verdict=UNDECIDED, why=why)

@@ -8,21 +8,14 @@ from typing import Unpack
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import STATUS_OK
-from multirun_analysis.figures.catalog import localization_pictures, pictures
+from anomaly_sweep.tracking.names import DETECTION, STATUS_OK
 from multirun_analysis.figures.style import Picture, inline_svg
-from multirun_analysis.papers.ono_mori.claims import check_claims, claims_table
-from multirun_analysis.papers.ono_mori.tables import tables_of
-from multirun_analysis.papers.ridge.claims import check_ridge_claims, ridge_claims_table
-from multirun_analysis.papers.ridge.study import LocalizationStudy
-from multirun_analysis.papers.ridge.tables import ridge_tables_of
-from multirun_analysis.papers.studies import AllChoices, Studies, choose_studies
+from multirun_analysis.papers.analysis import Analyses, Analysis, analyse
+from multirun_analysis.papers.base import AllChoices
 from multirun_analysis.rendering.html import page, table_html
 from multirun_analysis.rendering.table import Absent, Block, Cell, Row, Table
 from multirun_analysis.summary.coverage import provenance, random_weights
-from multirun_analysis.summary.effects import effects
-from multirun_analysis.summary.effects_tables import effects_tables
-from multirun_analysis.summary.study import DetectionStudy
+from multirun_analysis.summary.study import Study
 from multirun_analysis.trials.long_table import CHOICES
 from multirun_analysis.trials.run_info import Origin
 
@@ -53,56 +46,65 @@ def report(
     AnalysisError
         If there is not one backbone that a report can be made of.
     """
-    found = choose_studies(trials, every=choices.get("backbone") is None, origins=origins, **choices)
+    found = analyse(trials, every=choices.get("backbone") is None, origins=origins, **choices)
     refused = [f"{name}: not in this report: {reason}" for name, reason in found.refused]
     return _page(found, [*notes, *refused], origins)
 
 
-def _page(found: Studies, notes: Sequence[str], origins: Sequence[Origin]) -> str:
-    both: list[DetectionStudy | LocalizationStudy] = [*found.detection, *found.localization]
-    sections = [_section(study, f"s{number}-") for number, study in enumerate(both)]
-    own = pd.concat([study.trials() for study in both])
+def _page(analyses: Analyses, notes: Sequence[str], origins: Sequence[Origin]) -> str:
+    found = analyses.found
+    sections = [_section(one, f"s{number}-") for number, one in enumerate(found)]
+    trials = pd.concat([one.study.trials() for one in found])
     links = "".join(
-        f'<li><a href="#s{number}-top">{escape(_heading(study))}</a></li>'
-        for number, study in enumerate(both)
+        f'<li><a href="#s{number}-top">{escape(_heading(one))}</a></li>' for number, one in enumerate(found)
     )
-    data = ", ".join(dict.fromkeys(study.dataset or "data set not recorded" for study in both))
+    data = ", ".join(dict.fromkeys(one.study.dataset or "data set not recorded" for one in found))
+    tasks = dict.fromkeys(one.paper.task for one in found)
     body = [
         "<header>",
         f"<h1>Anomaly detection sweep: {escape(data)}</h1>",
-        *(f'<p class="soft">{escape(text)}</p>' for text in provenance(own, origins)),
+        *(f'<p class="soft">{escape(text)}</p>' for text in provenance(trials, origins)),
         *(
             f'<p class="warning">{escape(text)}</p>'
-            for text in (*random_weights(own), *warnings(own), *notes)
+            for text in (*random_weights(trials), *warnings(trials), *notes)
         ),
         f'<nav aria-label="contents"><ul><li><a href="#coverage">Coverage</a></li>{links}</ul></nav>',
         "</header>",
         "<main>",
         '<div id="coverage">',
-        *(table_html(coverage_table(those)) for those in (found.detection, found.localization) if those),
+        *(
+            table_html(coverage_table([one.study for one in found if one.paper.task == task], task))
+            for task in tasks
+        ),
         "</div>",
         *sections,
         "</main>",
     ]
-    names = sorted(own["sweep"].dropna().unique())
+    names = sorted(trials["sweep"].dropna().unique())
     return page(f"Anomaly detection sweep {', '.join(names)}".strip(), "\n".join(body))
 
 
-def _heading(study: DetectionStudy | LocalizationStudy) -> str:
-    return study.backbone if isinstance(study, DetectionStudy) else f"{study.backbone}: localization"
+def _heading(one: Analysis) -> str:
+    return one.study.backbone if one.paper.task == DETECTION else f"{one.study.backbone}: {one.paper.task}"
 
 
-def _section(study: DetectionStudy | LocalizationStudy, prefix: str) -> str:
+def _section(one: Analysis, prefix: str) -> str:
     """What there is to say of one study; ids begin with the prefix."""
-    parts = _detection(study, prefix) if isinstance(study, DetectionStudy) else _localization(study, prefix)
-    body = "\n".join(parts)
-    return f'<h2 id="{prefix}top">{escape(_heading(study))}</h2>\n{body}'
+    name = escape(_heading(one))
+    parts = [f'<h2 id="{prefix}top">{name}</h2>']
+    if one.claims_table is not None:
+        parts.append(_part(one.claims_table, prefix))
+    parts += [_part(table, prefix) for table in one.tables]
+    if one.pictures:
+        parts += [f"<h2>Figures: {name}</h2>", *(_figure(picture, prefix) for picture in one.pictures)]
+    if one.effects_tables:
+        parts += [f"<h2>Effects: {name}</h2>", *(_part(table, prefix) for table in one.effects_tables)]
+    return "\n".join(parts)
 
 
-def coverage_table(studies: Sequence[DetectionStudy] | Sequence[LocalizationStudy]) -> Table:
+def coverage_table(studies: Sequence[Study], task: str) -> Table:
     """Configurations and trials of each backbone: there, failed, missing."""
     rows = []
-    located = any(isinstance(study, LocalizationStudy) for study in studies)
     for study in studies:
         trials = study.trials()
         ok = int(trials["status"].eq(STATUS_OK).fillna(False).sum())
@@ -111,8 +113,8 @@ def coverage_table(studies: Sequence[DetectionStudy] | Sequence[LocalizationStud
         counts = (count, wanted, ok, len(trials) - ok, wanted - len(trials))
         rows.append(Row(study.backbone, tuple(Cell(float(number), decimals=0) for number in counts)))
     return Table(
-        name="coverage-localization" if located else "coverage-detection",
-        title="Coverage of localization" if located else "Coverage",
+        name=f"coverage-{task}",
+        title="Coverage" if task == DETECTION else f"Coverage of {task}",
         caption=(f"{len(studies[0].categories)} categories: {', '.join(studies[0].categories)}.",),
         corner="backbone",
         columns=("configurations", "trials wanted", "with a value", "failed", "missing"),
@@ -138,27 +140,6 @@ def warnings(trials: pd.DataFrame) -> list[str]:
             f"{int(reasons.iloc[REASONS:].sum())} more trials failed, for {len(reasons) - REASONS} reasons"
         )
     return said
-
-
-def _detection(study: DetectionStudy, prefix: str) -> list[str]:
-    tables = tables_of(study)
-    found = effects(study)
-    return [
-        _part(claims_table(check_claims(study), study), prefix),
-        *(_part(table, prefix) for table in tables),
-        f"<h2>Figures: {escape(study.backbone)}</h2>",
-        *(_figure(picture, prefix) for picture in pictures(study, found, tables)),
-        f"<h2>Effects: {escape(study.backbone)}</h2>",
-        *(_part(table, prefix) for table in effects_tables(found, study)),
-    ]
-
-
-def _localization(study: LocalizationStudy, prefix: str) -> list[str]:
-    return [
-        _part(ridge_claims_table(check_ridge_claims(study), study), prefix),
-        *(_part(table, prefix) for table in ridge_tables_of(study)),
-        *(_figure(picture, prefix) for picture in localization_pictures(study)),
-    ]
 
 
 def _part(table: Table | Absent, prefix: str) -> str:

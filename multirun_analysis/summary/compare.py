@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from anomaly_sweep.tracking.names import CONTEXT_PARAMS, GROUPS, STATUS_OK
+from anomaly_sweep.tracking.names import CONTEXT_PARAMS, DETECTION, GROUPS, STATUS_OK
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.rendering.table import Block, Cell, Row, Table
 from multirun_analysis.stats.intervals import (
@@ -23,7 +23,7 @@ from multirun_analysis.summary.coverage import listed, provenance, random_weight
 from multirun_analysis.trials.labels import ordered
 from multirun_analysis.trials.long_table import crops_in_words
 from multirun_analysis.trials.run_info import Origin
-from multirun_analysis.trials.tasks import detection_of
+from multirun_analysis.trials.tasks import trials_of
 
 LARGEST = 5
 
@@ -100,7 +100,7 @@ def compare(
 
 
 def _side(trials: pd.DataFrame, name: str) -> Side:
-    trials = crops_in_words(detection_of(trials, name))
+    trials = crops_in_words(trials_of(trials, DETECTION, name))
     keys = list(GROUPS)
     mixed = [c for c in CONTEXT_PARAMS if trials.groupby(keys, dropna=False)[c].nunique().gt(1).any()]
     if mixed or trials["dataset"].nunique() > 1:

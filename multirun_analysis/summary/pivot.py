@@ -16,18 +16,18 @@ from multirun_analysis.trials.filter import check_column, matching, parse_where
 from multirun_analysis.trials.labels import ordered
 from multirun_analysis.trials.long_table import DIMENSIONS, crops_in_words
 from multirun_analysis.trials.run_info import Origin
-from multirun_analysis.trials.tasks import is_localization, localization_of, tasks_of
+from multirun_analysis.trials.tasks import tasks_of, trials_of
 
 AXES = ("category", *DIMENSIONS)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a table can be of: its words, whether the lowest is the best, and whether it is no share."""
+    """What a table can be of: its words, whether the lowest is best, the only task that has it, its kind."""
 
     words: str
     lowest: bool = False
-    of_localization: bool = False
+    task: str | None = None
     is_amount: bool = False
 
     def cell(self, value: float) -> Cell:
@@ -37,9 +37,9 @@ class Measure:
         return Cell(None if math.isnan(value) else float(value))
 
 
-def _amount(words: str, *, of_localization: bool = False) -> Measure:
+def _amount(words: str, *, task: str | None = None) -> Measure:
     """Seconds or bytes: less is better."""
-    return Measure(words, lowest=True, of_localization=of_localization, is_amount=True)
+    return Measure(words, lowest=True, task=task, is_amount=True)
 
 
 #: Columns of the long table that a table can be of.
@@ -49,16 +49,16 @@ MEASURES = {
     "image_ap": Measure("average precision"),
     "image_f1max": Measure("F1max"),
     "image_fpr95": Measure("FPR at 95 % recall", lowest=True),
-    "pixel_auroc": Measure("pixel AUROC", of_localization=True),
-    "pixel_ap": Measure("pixel average precision", of_localization=True),
-    "pixel_f1max": Measure("pixel F1max", of_localization=True),
-    "aupro": Measure("AUPRO", of_localization=True),
-    "aupro_mvtec": Measure("AUPRO (100 thresholds)", of_localization=True),
+    "pixel_auroc": Measure("pixel AUROC", task="localization"),
+    "pixel_ap": Measure("pixel average precision", task="localization"),
+    "pixel_f1max": Measure("pixel F1max", task="localization"),
+    "aupro": Measure("AUPRO", task="localization"),
+    "aupro_mvtec": Measure("AUPRO (100 thresholds)", task="localization"),
     "fit_seconds": _amount("seconds of fitting"),
     "score_seconds": _amount("seconds of scoring the test images"),
-    "map_seconds": _amount("seconds of making the test maps", of_localization=True),
-    "backbone_seconds": _amount("seconds of the network on the test images", of_localization=True),
-    "state_bytes": _amount("bytes of the fitted state", of_localization=True),
+    "map_seconds": _amount("seconds of making the test maps", task="localization"),
+    "backbone_seconds": _amount("seconds of the network on the test images", task="localization"),
+    "state_bytes": _amount("bytes of the fitted state", task="localization"),
 }
 
 
@@ -110,8 +110,8 @@ def pivot(
     if value not in MEASURES:
         raise AnalysisError(f"--value {value!r}: there are {', '.join(MEASURES)}")
     measure = MEASURES[value]
-    if measure.of_localization:
-        frame = localization_of(frame)
+    if measure.task is not None:
+        frame = trials_of(frame, measure.task)
     frame = crops_in_words(frame)
     for name in (rows, cols, *average_over):
         if check_column(name) not in AXES:
@@ -124,8 +124,8 @@ def pivot(
     chosen = matching(frame, conditions).dropna(subset=[rows, cols, *average_over])
     if chosen.empty:
         raise AnalysisError(f"no trial meets all of {where!r}, with a choice of {rows} and {cols}")
-    if len(tasks_of(chosen)) == 1:  # the categories of the other task are not wanted
-        frame = frame[is_localization(frame) == is_localization(chosen).iloc[0]]
+    if len(tasks_of(chosen)) == 1:  # the categories of other tasks are not wanted
+        frame = trials_of(frame, tasks_of(chosen)[0])
     axes = {
         name: tuple(ordered(name, chosen[name].dropna().unique()))
         for name in (rows, cols)

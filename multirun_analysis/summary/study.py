@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Self, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from anomaly_sweep.tracking.names import STATUS_OK
+from anomaly_sweep.tracking.names import DETECTION, STATUS_OK
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.summary.coverage import coverage, provenance, random_weights
 from multirun_analysis.summary.means import MeanTable
 from multirun_analysis.trials.labels import layer_order
 from multirun_analysis.trials.long_table import crops_in_words
 from multirun_analysis.trials.run_info import Origin
-from multirun_analysis.trials.tasks import detection_of
+from multirun_analysis.trials.tasks import trials_of
 
 
 class Choices(TypedDict, total=False):
@@ -48,11 +48,11 @@ class Study:
     categories: tuple[str, ...]
     origins: tuple[Origin, ...] = ()
 
-    _own: ClassVar[tuple[str, ...]] = ("dataset", "backbone", "weights", "input_size")
+    _filters: ClassVar[tuple[str, ...]] = ("dataset", "backbone", "weights", "input_size")
 
     def where(self, **choices: str | None) -> dict[str, Any]:
         """The study's own choices and those given."""
-        return {name: getattr(self, name) for name in self._own} | choices
+        return {name: getattr(self, name) for name in self._filters} | choices
 
     def trials(self, **choices: str | None) -> pd.DataFrame:
         """The trials with these choices, failed ones too."""
@@ -128,21 +128,26 @@ def detection_study(
         If there is no trial of detection, or a choice is not there or not clear.
     """
     wanted = choices.pop("layer", None)
-    study = settle(detection_of(frame), preferred, origins, choices)
+    study = settle(frame, DETECTION, preferred, origins, choices)
     layers = sorted(study.has("layer"), key=layer_order)
     return DetectionStudy(**vars(study), layer=_layer(layers, wanted, study.backbone))
 
 
-def settle(frame: pd.DataFrame, preferred: str | None, origins: Sequence[Origin], choices: Choices) -> Study:
-    """A study of trials: what is not given has to be the only one there is.
+def settle(
+    frame: pd.DataFrame, task: str, preferred: str | None, origins: Sequence[Origin], choices: Choices
+) -> Study:
+    """A study of a task's trials: what is not given has to be the only one there is.
 
     Parameters
     ----------
     frame
-        Trials of one task.
+        Trials, each once.
+    task
+        The name of theirs that are taken.
     preferred
         The backbone where none is given and it is there; None for no such.
     """
+    frame = trials_of(frame, task)
     dataset = only(frame, "dataset", choices.get("dataset"))
     if dataset is not None:
         frame = frame[frame["dataset"] == dataset]
@@ -199,9 +204,9 @@ def only(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:
     return there[0] if there else None
 
 
-def backbones_of(frame: pd.DataFrame, preferred: str | None = None) -> list[str]:
-    """The backbones there are, the preferred one first."""
-    there = map(str, frame["backbone"].dropna().unique())
+def backbones_of(frame: pd.DataFrame, task: str, preferred: str | None = None) -> list[str]:
+    """The backbones of a task's trials, the preferred one first."""
+    there = map(str, trials_of(frame, task)["backbone"].dropna().unique())
     return sorted(there, key=lambda name: (name != preferred, name))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import DETECTION
 from multirun_analysis.errors import AnalysisError
+from multirun_analysis.trials.tasks import task_names_of
 
 _SHOWN = 5
 
@@ -16,7 +16,7 @@ def tell_apart(trials: pd.DataFrame) -> pd.DataFrame:
     """Data sets of one name but several roots, and not of the same images, become ``NAME[root=ROOT]``."""
     names = []
     for name, own in trials[trials["data"].notna()].groupby("dataset"):
-        several = own.groupby(["category", _is_detection(own)])[["data", "root"]].nunique().gt(1).all(axis=1)
+        several = own.groupby(["category", task_names_of(own)])[["data", "root"]].nunique().gt(1).all(axis=1)
         if several.any():
             names.append(name)
     rows = trials["dataset"].isin(names) & trials["root"].notna()
@@ -43,8 +43,8 @@ def latest_state(trials: pd.DataFrame, launched: Mapping[str, int]) -> tuple[pd.
         If nothing says which state is the latest.
     """
     known = trials[trials["data"].notna()]
-    states = known.assign(_detection=_is_detection(known), _launched=known["run_id"].map(launched).fillna(0))
-    keys = ["dataset", "category", "_detection"]
+    states = known.assign(_task=task_names_of(known), _launched=known["run_id"].map(launched).fillna(0))
+    keys = ["dataset", "category", "_task"]  # localization's digests are of the masks too
     last = states.groupby([*keys, "data"], as_index=False)["_launched"].max()
     newest = last.groupby(keys)["_launched"].transform("max")
     kept = last[last["_launched"] == newest]
@@ -69,8 +69,3 @@ def latest_state(trials: pd.DataFrame, launched: Mapping[str, int]) -> tuple[pd.
 def _places(trials: pd.DataFrame) -> str:
     there = sorted(set(trials["dataset"] + "/" + trials["category"]))
     return ", ".join(there[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
-
-
-def _is_detection(trials: pd.DataFrame) -> pd.Series:
-    """Localization's digests are of the masks too."""
-    return trials["task"].fillna(DETECTION).eq(DETECTION).astype(bool).rename("_detection")

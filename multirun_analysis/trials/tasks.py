@@ -1,54 +1,47 @@
-"""Trials of either task: a sweep may hold both, and a table is of one."""
+"""Trials by their task: a sweep may hold those of several, and a table is of one."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from anomaly_sweep.tasks import task_named, task_names
 from anomaly_sweep.tracking.names import DETECTION
 from multirun_analysis.errors import AnalysisError
 
-LOCALIZATION = "localization"
-#: The paper of each task, as ``tables --paper`` names it.
-PAPERS = {DETECTION: "ono_mori", LOCALIZATION: "ridge"}
+
+def task_names_of(trials: pd.DataFrame) -> pd.Series:
+    """The name of each trial's task, without its settings: ``localization[sigma=2]`` is ``localization``.
+
+    Trials recorded before there were tasks are of detection.
+    """
+    labels = trials["task"].fillna(DETECTION)
+    return labels.map({label: str(label).partition("[")[0] for label in labels.unique()}).rename("task")
 
 
-def is_localization(trials: pd.DataFrame) -> pd.Series:
-    """Which trials are of localization, whatever its settings; all others are of detection."""
-    return trials["task"].str.match(rf"{LOCALIZATION}(\[|$)").fillna(False).astype(bool)
+def tasks_of(trials: pd.DataFrame) -> list[str]:
+    """Which tasks there are trials of, by name."""
+    return sorted(map(str, task_names_of(trials).unique()))
 
 
-def detection_of(trials: pd.DataFrame, what: str = "this sweep") -> pd.DataFrame:
-    """The trials of detection.
+def trials_of(trials: pd.DataFrame, task: str, what: str = "this sweep") -> pd.DataFrame:
+    """The trials of a task, whatever its settings.
 
     Parameters
     ----------
+    task
+        Its name.
     what
         What the trials are, for the message.
 
     Raises
     ------
     AnalysisError
-        If there are trials, and all of them are of localization.
+        If there are trials, and none of them is of that task.
     """
-    return _of(trials, DETECTION, LOCALIZATION, what)
-
-
-def localization_of(trials: pd.DataFrame, what: str = "this sweep") -> pd.DataFrame:
-    """The trials of localization; as `detection_of`."""
-    return _of(trials, LOCALIZATION, DETECTION, what)
-
-
-def tasks_of(trials: pd.DataFrame) -> list[str]:
-    """Which of the two tasks there are trials of."""
-    located = is_localization(trials)
-    return [task for task, there in ((DETECTION, ~located), (LOCALIZATION, located)) if there.any()]
-
-
-def _of(trials: pd.DataFrame, wanted: str, other: str, what: str) -> pd.DataFrame:
-    located = is_localization(trials)
-    own = trials[located if wanted == LOCALIZATION else ~located]
-    if own.empty and len(trials):
-        raise AnalysisError(
-            f"{what} has {other} trials only: multirun-analysis tables --paper {PAPERS[other]}"
-        )
-    return own
+    found = trials[(task_names_of(trials) == task).astype(bool)]
+    if found.empty and len(trials):
+        others = tasks_of(trials)
+        paper = task_named(others[0]).paper if others[0] in task_names() else None
+        hint = "" if paper is None else f": multirun-analysis tables --paper {paper}"
+        raise AnalysisError(f"{what} has {' and '.join(others)} trials only{hint}")
+    return found

@@ -60,7 +60,7 @@ class Case:
     ``choices`` are the number of choices averaged on each side of a difference.
     """
 
-    said: Statement
+    statement: Statement
     differences: int = 1
     choices: tuple[float, float] = (1, 1)
 
@@ -73,23 +73,23 @@ class Case:
             spread / math.sqrt(2 * count) * SHAPES[shape](rng, (n, size))
             for count, size in zip(self.choices, (self.differences, 1), strict=True)
         )
-        if self.said.side == "within":  # each estimator has its own two choices
+        if self.statement.side == "within":  # each estimator has its own two choices
             shared = spread / math.sqrt(2) * SHAPES[shape](rng, (n, self.differences))
         return np.asarray(means + own - shared)
 
     def at_bound(self, others: float) -> Floats:
         """Means with the first at the bound and the others so far on its good side."""
-        good = {"above": 1.0, "below": -1.0, "within": 0.0}[self.said.side]
-        means = np.full(self.differences, self.said.bound + good * others)
-        if self.said.side == "within" and others:
+        good = {"above": 1.0, "below": -1.0, "within": 0.0}[self.statement.side]
+        means = np.full(self.differences, self.statement.bound + good * others)
+        if self.statement.side == "within" and others:
             means = np.zeros(self.differences)
-        means[0] = self.said.bound
+        means[0] = self.statement.bound
         return means
 
     def beyond(self, distance: float) -> Floats:
         """Means so far on the good side of the bound (on the bad one where negative), all of them."""
-        sign = {"above": 1.0, "below": -1.0, "within": -1.0}[self.said.side]
-        return np.full(self.differences, self.said.bound + sign * distance)
+        sign = {"above": 1.0, "below": -1.0, "within": -1.0}[self.statement.side]
+        return np.full(self.differences, self.statement.bound + sign * distance)
 
 
 CASES = {
@@ -110,7 +110,7 @@ CASES = {
 
 def among(claim: Claim) -> str:
     """The verdict among twelve of which the others have p = 1: the first step of Holm's method."""
-    other = Claim(claim.said, claim.interval, claim.categories, "", "", 0.5, 0.5)
+    other = Claim(claim.statement, claim.interval, claim.categories, "", "", 0.5, 0.5)
     return together([claim, *[other] * (LIST - 1)])[0].verdict
 
 
@@ -121,7 +121,7 @@ def rates(
     rng = np.random.default_rng(0)
     found = {HOLDS: 0, FAILS: 0, f"{HOLDS} alone": 0, f"{FAILS} alone": 0}
     for _ in range(sweeps):
-        claim = judge(case.said, case.draw(rng, n, spread, means, shape) / 100)
+        claim = judge(case.statement, case.draw(rng, n, spread, means, shape) / 100)
         for words, verdict in (("", among(claim)), (" alone", together([claim])[0].verdict)):
             if verdict in (HOLDS, FAILS):
                 found[verdict + words] += 1
@@ -146,7 +146,7 @@ def verdicts(sweeps: int) -> None:
                     rates(case, case.beyond(sign * DISTANCE * spread), n, spread, sweeps)[word]
                     for sign, word in ((1, HOLDS), (-1, FAILS))
                 ]
-                if case.said.side == "within" and case.said.bound < DISTANCE * spread:
+                if case.statement.side == "within" and case.statement.bound < DISTANCE * spread:
                     power[0] = math.nan  # no truth is so far inside
                 print(
                     f"  {name:34s} equal {equal[HOLDS]:5.1f} / {equal[FAILS]:4.1f}   at the bound "
@@ -164,7 +164,7 @@ def lists(n: int, spread: float, sweeps: int, shape: str = "normal") -> float:
     wrong = 0
     for _ in range(sweeps):
         claims = [
-            judge(case.said, case.draw(rng, n, spread, case.at_bound(0.0), shape) / 100)
+            judge(case.statement, case.draw(rng, n, spread, case.at_bound(0.0), shape) / 100)
             for case in CASES.values()
         ]
         wrong += any(claim.verdict in (HOLDS, FAILS) for claim in together(claims))
@@ -184,7 +184,7 @@ def shapes(sweeps: int) -> None:
             rng = np.random.default_rng(0)
             alone = twelve = 0
             for _ in range(sweeps):
-                claim = judge(case.said, SHAPES[shape](rng, (n, 1)) / 100)
+                claim = judge(case.statement, SHAPES[shape](rng, (n, 1)) / 100)
                 alone += together([claim])[0].verdict in (HOLDS, FAILS)
                 twelve += among(claim) in (HOLDS, FAILS)
             every = lists(n, 1.0, sweeps // 4, shape)

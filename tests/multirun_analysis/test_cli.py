@@ -15,6 +15,7 @@ from multirun_analysis.cli import main
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.figures.effects import pareto_picture
 from multirun_analysis.figures.style import Picture
+from multirun_analysis.papers.ono_mori.paper import OnoMori
 from multirun_analysis.rendering.table import Absent
 from multirun_analysis.summary.effects import Effects
 from multirun_analysis.summary.study import DetectionStudy
@@ -241,11 +242,13 @@ def test_claims_effects_and_comparison_print(tmp_path: Path, capsys: pytest.Capt
 def test_tables_figures_and_report_on_the_parent_run(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def only_one(study: DetectionStudy, found: Effects, tables: object) -> list[Picture | Absent]:
+    def only_one(
+        paper: OnoMori, study: DetectionStudy, found: Effects, tables: object
+    ) -> list[Picture | Absent]:
         return [pareto_picture(found, study)]
 
-    monkeypatch.setattr("multirun_analysis.figures.catalog.pictures", only_one)
-    monkeypatch.setattr("multirun_analysis.reporting.page._section", lambda study, prefix: study.backbone)
+    monkeypatch.setattr(OnoMori, "pictures", only_one)
+    monkeypatch.setattr("multirun_analysis.reporting.page._section", lambda one, prefix: one.study.backbone)
     grid = {"layer": ("level6", "level7"), "pca_mode": ("npca50",), "estimator": ("knn1",)}
     parent, _ = store.add_sweep(make_rows(grid), "a")
     store.add_sweep(make_rows(grid), "b", start=90_000)

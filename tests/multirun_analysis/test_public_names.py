@@ -6,8 +6,15 @@ import doctest
 import subprocess
 import sys
 
+import pandas as pd
+import pytest
+
 import multirun_analysis
+from multirun_analysis import claims, papers, tables
+from multirun_analysis.errors import AnalysisError
+from multirun_analysis.papers import analysis
 from multirun_analysis.summary import pivot
+from tests.support.trials import make_frame, make_localization
 
 
 def test_every_public_name_is_there() -> None:
@@ -23,3 +30,26 @@ def test_examples() -> None:
     found = doctest.testmod(pivot)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_papers_are_found_by_name_and_their_examples_run() -> None:
+    for module in (papers, analysis):
+        found = doctest.testmod(module)
+        assert found.attempted > 0
+        assert found.failed == 0
+    for name in papers.PAPERS:
+        assert papers.paper_named(name).name == name
+    with pytest.raises(AnalysisError, match="there is no paper 'x': choose one of ono_mori, ridge"):
+        papers.paper_named("x")
+    with pytest.raises(AnalysisError, match=r"the paper 'no\.such' cannot be had: No module named 'no'"):
+        papers.paper_named("no.such")
+
+
+def test_the_paper_is_that_of_the_trials() -> None:
+    assert tables(make_localization())[0].name == "ridge_table1"
+    assert claims(make_frame())[0].statement.name == "deep_layers"
+    both = pd.concat([make_frame(), make_localization()], ignore_index=True)
+    with pytest.raises(AnalysisError, match="ono_mori, ridge; choose one with paper=NAME"):
+        tables(both)
+    with pytest.raises(AnalysisError, match="--layer has no part in --paper ridge"):
+        tables(both, "ridge", layer="7")

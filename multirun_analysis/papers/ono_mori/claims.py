@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Unpack
 
 import numpy as np
-import pandas as pd
 
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers import claims_table as claims_tables
@@ -17,7 +15,7 @@ from multirun_analysis.papers.verdicts import Claim, Statement, check, judge, to
 from multirun_analysis.rendering.table import Cell, Table
 from multirun_analysis.stats.intervals import POINTS, Floats, mean_interval
 from multirun_analysis.summary.category_matrix import Lacking, category_matrix
-from multirun_analysis.summary.study import DetectionStudy, StudyChoices
+from multirun_analysis.summary.study import DetectionStudy
 from multirun_analysis.trials.labels import estimator_name, layer_order
 
 #: How much worse still counts as "as good" where the paper gives no figure, in points.
@@ -28,13 +26,8 @@ ESTIMATORS = ("mvg", "knn1")
 POOLINGS = ("min", "max", "min_max", "min_avg", "max_avg", "min_max_avg")
 
 
-def claims(frame: pd.DataFrame, **choices: Unpack[StudyChoices]) -> list[Claim]:
-    """Every statement of the paper on image AUROC; see `choose_study`."""
-    return check_claims(choose_study(frame, **choices))
-
-
 def check_claims(study: DetectionStudy) -> list[Claim]:
-    """`claims` of a study that is settled, decided together."""
+    """Every statement of the paper on image AUROC, decided together."""
     checks: list[Callable[[DetectionStudy], Claim]] = [
         _deep_beats_shallow,
         _deepest_is_best,
@@ -49,7 +42,7 @@ def check_claims(study: DetectionStudy) -> list[Claim]:
         _noise_by_a_tenth,
         _backbones,
     ]
-    return together([statement(study) for statement in checks])
+    return together([one(study) for one in checks])
 
 
 def claims_table(claims: Sequence[Claim], study: DetectionStudy) -> Table:
@@ -65,16 +58,18 @@ def claims_table(claims: Sequence[Claim], study: DetectionStudy) -> Table:
 
 
 def _deep_beats_shallow(study: DetectionStudy) -> Claim:
-    said = Statement("deep_layers", "deep levels beat shallow ones", "+25.7 (levels 5-7 - 1-3)")
+    statement = Statement("deep_layers", "deep levels beat shallow ones", "+25.7 (levels 5-7 - 1-3)")
     levels = _levels(study)
     half = len(levels) // 2
     if not half:
-        return without(said, f"only {len(levels)} levels have trials")
+        return without(statement, f"only {len(levels)} levels have trials")
     shallow, deep = levels[:half], levels[-half:]
-    said = replace(said, setting=f"{_at(study, TABLE3)}; mean of {_range(deep)} - mean of {_range(shallow)}")
+    statement = replace(
+        statement, setting=f"{_at(study, TABLE3)}; mean of {_range(deep)} - mean of {_range(shallow)}"
+    )
     return check(
         study,
-        said,
+        statement,
         "layer",
         levels,
         TABLE3,
@@ -83,20 +78,22 @@ def _deep_beats_shallow(study: DetectionStudy) -> Claim:
 
 
 def _deepest_is_best(study: DetectionStudy) -> Claim:
-    said = Statement("deepest_level", "the deepest single level is best", "+5 (level 7 - level 6)")
+    statement = Statement("deepest_level", "the deepest single level is best", "+5 (level 7 - level 6)")
     levels = _levels(study)
     if len(levels) < 2:
-        return without(said, f"only {len(levels)} levels have trials")
-    said = replace(said, setting=f"{_at(study, TABLE3)}; {levels[-1]} - each other level, the least")
-    return check(study, said, "layer", [levels[-1], *levels[:-1]], TABLE3, _first_over_each)
+        return without(statement, f"only {len(levels)} levels have trials")
+    statement = replace(
+        statement, setting=f"{_at(study, TABLE3)}; {levels[-1]} - each other level, the least"
+    )
+    return check(study, statement, "layer", [levels[-1], *levels[:-1]], TABLE3, _first_over_each)
 
 
 def _npca_beats_none(study: DetectionStudy) -> Claim:
-    said = Statement("npca_beats_none", "NPCA beats no reduction", "+6.7 (mean of rates - none)")
+    statement = Statement("npca_beats_none", "NPCA beats no reduction", "+6.7 (mean of rates - none)")
     modes = [f"npca{rate}" for rate in RATES]
     return _reductions(
         study,
-        said,
+        statement,
         modes,
         lambda v: v[:, 1:].mean(axis=1, keepdims=True) - v[:, :1],
         "mean of NPCA 10-50 % - none",
@@ -104,11 +101,11 @@ def _npca_beats_none(study: DetectionStudy) -> Claim:
 
 
 def _none_beats_pca(study: DetectionStudy) -> Claim:
-    said = Statement("none_beats_pca", "no reduction beats PCA", "+3.5 (none - mean of rates)")
+    statement = Statement("none_beats_pca", "no reduction beats PCA", "+3.5 (none - mean of rates)")
     modes = [f"pca{rate}" for rate in RATES]
     return _reductions(
         study,
-        said,
+        statement,
         modes,
         lambda v: v[:, :1] - v[:, 1:].mean(axis=1, keepdims=True),
         "none - mean of PCA 10-50 %",
@@ -116,67 +113,71 @@ def _none_beats_pca(study: DetectionStudy) -> Claim:
 
 
 def _twenty_to_fifty(study: DetectionStudy) -> Claim:
-    said = Statement(
+    statement = Statement(
         "npca_20_to_50", "NPCA 20-50 % is enough: it loses nothing", "+6.7 (NPCA 20 % - none)", bound=-MARGIN
     )
     modes = [f"npca{rate}" for rate in RATES[1:]]
     figure = f"each of NPCA 20-50 % - none, the least, no worse than {MARGIN:g} point"
-    return _reductions(study, said, modes, _each_over_first, figure)
+    return _reductions(study, statement, modes, _each_over_first, figure)
 
 
 def _reductions(
     study: DetectionStudy,
-    said: Statement,
+    statement: Statement,
     modes: list[str],
     differences: Callable[[Floats], Floats],
     words: str,
 ) -> Claim:
     """A comparison with no reduction in which every estimator counts the same."""
     at = {"layer": study.layer, "pooling": "avg", "augmentation": "none"}
-    said = replace(said, setting=f"{_at(study, at)}, mean of the estimators; {words}")
-    return check(study, said, "pca_mode", ["none", *modes], at, differences, average_over="estimator")
+    statement = replace(statement, setting=f"{_at(study, at)}, mean of the estimators; {words}")
+    return check(study, statement, "pca_mode", ["none", *modes], at, differences, average_over="estimator")
 
 
 def _more_neighbours(study: DetectionStudy) -> Claim:
-    said = Statement(
+    statement = Statement(
         "more_neighbours", "k = 5, 10 do not beat k = 1", "no gain (no figure)", bound=MARGIN, side="below"
     )
     figure = f"each of k = 5, 10 - k = 1, the largest, below {MARGIN:g} point"
-    return _estimators(study, said, ["knn1", "knn5", "knn10"], _each_over_first, figure)
+    return _estimators(study, statement, ["knn1", "knn5", "knn10"], _each_over_first, figure)
 
 
 def _mvg_beats_knn(study: DetectionStudy) -> Claim:
-    said = Statement("mvg_beats_knn", "MVG beats k-NN", "+0.2 (MVG - k-NN)")
-    return _estimators(study, said, ["mvg", "knn1"], _first_over_each, "MVG - k-NN (k = 1)")
+    statement = Statement("mvg_beats_knn", "MVG beats k-NN", "+0.2 (MVG - k-NN)")
+    return _estimators(study, statement, ["mvg", "knn1"], _first_over_each, "MVG - k-NN (k = 1)")
 
 
 def _simple_is_enough(study: DetectionStudy) -> Claim:
-    said = Statement("simple_is_enough", "MVG and k-NN are as good as the flow", "no figure", bound=-MARGIN)
+    statement = Statement(
+        "simple_is_enough", "MVG and k-NN are as good as the flow", "no figure", bound=-MARGIN
+    )
     figure = f"each of MVG and k-NN - flow, the least, no worse than {MARGIN:g} point"
-    return _estimators(study, said, ["flow", "mvg", "knn1"], _each_over_first, figure)
+    return _estimators(study, statement, ["flow", "mvg", "knn1"], _each_over_first, figure)
 
 
 def _estimators(
     study: DetectionStudy,
-    said: Statement,
+    statement: Statement,
     names: list[str],
     differences: Callable[[Floats], Floats],
     words: str,
 ) -> Claim:
     at = {"layer": study.layer, "pooling": "avg", "augmentation": "none", "pca_mode": "npca50"}
     return check(
-        study, replace(said, setting=f"{_at(study, at)}; {words}"), "estimator", names, at, differences
+        study, replace(statement, setting=f"{_at(study, at)}; {words}"), "estimator", names, at, differences
     )
 
 
 def _avg_pooling(study: DetectionStudy) -> Claim:
-    said = Statement("avg_pooling", "avg pooling is best", "+0.2 MVG, +1.1 k-NN (avg - next best)")
+    statement = Statement("avg_pooling", "avg pooling is best", "+0.2 MVG, +1.1 k-NN (avg - next best)")
     at = {"layer": study.layer, "augmentation": "none", "pca_mode": "npca50"}
-    said = replace(
-        said, setting=f"{_at(study, at)}, mean of MVG and k-NN; avg - each other pooling, the least"
+    statement = replace(
+        statement, setting=f"{_at(study, at)}, mean of MVG and k-NN; avg - each other pooling, the least"
     )
     names = ["avg", *POOLINGS]
-    return check(study, said, "pooling", names, at, _first_over_each, average_over="estimator", of=ESTIMATORS)
+    return check(
+        study, statement, "pooling", names, at, _first_over_each, average_over="estimator", of=ESTIMATORS
+    )
 
 
 def _noise_by_a_thousandth(study: DetectionStudy) -> Claim:
@@ -207,22 +208,22 @@ def _noise_by_a_tenth(study: DetectionStudy) -> Claim:
     )
 
 
-def _noise(study: DetectionStudy, said: Statement) -> Claim:
+def _noise(study: DetectionStudy, statement: Statement) -> Claim:
     """Equivalence: noise - none is above minus the bound and below it for either estimator."""
     at = {"layer": study.layer, "pooling": "avg", "pca_mode": "npca50"}
     apart = []
     for estimator in ESTIMATORS:
         found = category_matrix(study, "augmentation", ["none", "noise"], at | {"estimator": estimator})
         if isinstance(found, Lacking):
-            return without(said, found.why)
+            return without(statement, found.why)
         apart.append(found.values[:, 1] - found.values[:, 0])
     each = "; ".join(
         f"{estimator_name(name)} {Cell(mean, 2, signed=True).printed} [{low:+.2f}, {high:+.2f}]"
         for name, values in zip(ESTIMATORS, apart, strict=True)
         for mean, low, high in [_ends(POINTS * values)]
     )
-    words = f"{_at(study, at)}, noise - none: {each}; the larger of the two sizes; {said.setting}"
-    return judge(replace(said, setting=words), np.column_stack(apart))
+    words = f"{_at(study, at)}, noise - none: {each}; the larger of the two sizes; {statement.setting}"
+    return judge(replace(statement, setting=words), np.column_stack(apart))
 
 
 def _ends(values: Floats) -> tuple[float, float, float]:
@@ -231,21 +232,21 @@ def _ends(values: Floats) -> tuple[float, float, float]:
 
 
 def _backbones(study: DetectionStudy) -> Claim:
-    said = Statement("backbone", "EfficientNet-B5 beats ResNet-18", "no figure")
-    said = replace(
-        said, setting="k-NN (k = 1), NPCA 50 %, each at its deepest level; EfficientNet-B5 - ResNet-18"
+    statement = Statement("backbone", "EfficientNet-B5 beats ResNet-18", "no figure")
+    statement = replace(
+        statement, setting="k-NN (k = 1), NPCA 50 %, each at its deepest level; EfficientNet-B5 - ResNet-18"
     )
     columns = []
     for name in (PAPER_BACKBONE, "resnet18"):
         try:
             own = study if name == study.backbone else choose_study(study.frame, backbone=name)
         except AnalysisError as error:
-            return without(said, str(error))
+            return without(statement, str(error))
         found = category_matrix(own, "layer", [_levels(own)[-1] if _levels(own) else own.layer], TABLE3)
         if isinstance(found, Lacking):
-            return without(said, f"{name}: {found.why}")
+            return without(statement, f"{name}: {found.why}")
         columns.append(found.values)
-    return judge(said, columns[0] - columns[1])
+    return judge(statement, columns[0] - columns[1])
 
 
 def _first_over_each(values: Floats) -> Floats:

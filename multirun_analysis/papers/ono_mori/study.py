@@ -9,9 +9,8 @@ import pandas as pd
 
 from multirun_analysis.papers.published import PAPER_BACKBONE, differences
 from multirun_analysis.rendering.table import Absent
-from multirun_analysis.summary.study import DetectionStudy, StudyChoices, backbones_of, detection_study
+from multirun_analysis.summary.study import DetectionStudy, StudyChoices, detection_study
 from multirun_analysis.trials.run_info import Origin
-from multirun_analysis.trials.tasks import detection_of
 
 GRID = "ono_mori_grid"
 ORDER = ("layer", "pooling", "augmentation", "pca_mode", "estimator")
@@ -22,11 +21,6 @@ def choose_study(
 ) -> DetectionStudy:
     """`detection_study`, of EfficientNet-B5 where no backbone is given and it is there."""
     return detection_study(frame, preferred=PAPER_BACKBONE, origins=origins, **choices)
-
-
-def backbones(frame: pd.DataFrame) -> list[str]:
-    """The backbones of the detection trials, the paper's first."""
-    return backbones_of(detection_of(frame), PAPER_BACKBONE)
 
 
 def comparison(study: DetectionStudy) -> str:

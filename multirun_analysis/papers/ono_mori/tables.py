@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Unpack
-
-import pandas as pd
 
 from multirun_analysis.papers.ono_mori import table2
-from multirun_analysis.papers.ono_mori.study import GRID, absent, choose_study, comparison, fixed
+from multirun_analysis.papers.ono_mori.study import GRID, absent, comparison, fixed
 from multirun_analysis.papers.published import PAPER_BACKBONE, is_paper_dataset, ono_mori
 from multirun_analysis.rendering.table import Absent, Block, Cell, Row, Table, difference_block, mark_best
 from multirun_analysis.stats.intervals import POINTS
 from multirun_analysis.summary.coverage import why_empty
 from multirun_analysis.summary.means import MeanTable, mean_table
-from multirun_analysis.summary.study import DetectionStudy, StudyChoices
+from multirun_analysis.summary.study import DetectionStudy
 from multirun_analysis.trials.labels import POOLINGS, estimator_name, layer_order
-from multirun_analysis.trials.run_info import Origin
 
 AUGMENTATIONS = ("none", "noise", "standard")
 ESTIMATORS = ("mvg", "knn1")  # of the pooling and augmentation comparisons
@@ -25,15 +21,8 @@ POOLING_SWEEP = "ono_mori_pooling"
 AUGMENTATION_SWEEP = "ono_mori_augmentation"
 
 
-def tables(
-    frame: pd.DataFrame, *, origins: Sequence[Origin] = (), **choices: Unpack[StudyChoices]
-) -> list[Table | Absent]:
-    """All tables of the paper that the trials have values for; see `choose_study`."""
-    return tables_of(choose_study(frame, origins=origins, **choices))
-
-
 def tables_of(study: DetectionStudy) -> list[Table | Absent]:
-    """`tables` of a study that is settled."""
+    """All tables of the paper, or why one is not made."""
     return [
         table2.one_layer(study),
         table2.all_layers(study),
@@ -142,7 +131,7 @@ def augmentation(study: DetectionStudy) -> Table | Absent:
     pivot = _of_estimators(study, "augmentation", choices, columns)
     if reason := why_empty([pivot], len(study.categories)):
         return Absent("augmentation", title, reason)
-    ours, differences, said = [], [], []
+    ours, differences, phrases = [], [], []
     for name in ESTIMATORS:
         values = [pivot.value(name, column) for column in columns]
         none = values[0]
@@ -155,8 +144,8 @@ def augmentation(study: DetectionStudy) -> Table | Absent:
         differences.append(Row(estimator_name(name), cells))
         noise = points[columns.index("noise")]
         if noise is not None:
-            said.append(f"{estimator_name(name)} {Cell(noise, decimals=2, signed=True).printed}")
-    verdict = (f"Noise against none, in points: {', '.join(said)}.",) if said else ()
+            phrases.append(f"{estimator_name(name)} {Cell(noise, decimals=2, signed=True).printed}")
+    verdict = (f"Noise against none, in points: {', '.join(phrases)}.",) if phrases else ()
     return Table(
         name="augmentation",
         title=title,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,7 @@ import pandas as pd
 from multirun_analysis.papers.claims_table import claims_table
 from multirun_analysis.papers.published import ridge_table1
 from multirun_analysis.papers.ridge.measurements import METRICS, Measurements, about_defaults, measure
-from multirun_analysis.papers.ridge.study import (
-    LocalizationChoices,
-    LocalizationStudy,
-    choose_localization,
-    comparison,
-)
+from multirun_analysis.papers.ridge.study import LocalizationStudy, comparison
 from multirun_analysis.papers.verdicts import Claim, Statement, judge, judge_ratio, together, without
 from multirun_analysis.rendering.table import Cell, Table
 from multirun_analysis.stats.intervals import Floats
@@ -32,13 +26,8 @@ MARGIN = 1.0
 ABOUT_TEN = 8.0
 
 
-def ridge_claims(frame: pd.DataFrame, **choices: Unpack[LocalizationChoices]) -> list[Claim]:
-    """Every statement of the ridge paper; see `choose_localization`."""
-    return check_ridge_claims(choose_localization(frame, **choices))
-
-
 def check_ridge_claims(study: LocalizationStudy) -> list[Claim]:
-    """`ridge_claims` of a study that is settled, decided together."""
+    """Every statement of the ridge paper, decided together."""
     measured = measure(study)
     return together(
         [
@@ -65,7 +54,7 @@ def _accurate(study: LocalizationStudy, measured: Measurements, other: str, metr
     name, word = LOCALIZERS[other], METRICS[metric]
     published = ridge_table1()
     apart = published[RIDGE, metric] - published[other, metric]
-    said = Statement(
+    statement = Statement(
         f"as_accurate_as_{other}_{metric}",
         f"ridge is as accurate as {name} ({word})",
         f"{Cell(apart, 1, signed=True).printed} (ridge - {name})",
@@ -73,14 +62,14 @@ def _accurate(study: LocalizationStudy, measured: Measurements, other: str, metr
     )
     labels = _labels(study, other)
     if isinstance(labels, str):
-        return without(said, labels)
+        return without(statement, labels)
     variant = f" [variant: {', '.join(study.variants[metric])}]" if metric in study.variants else ""
     figure = f"{word}{variant} of {labels[0]} - {labels[1]}, no worse than {MARGIN:g} point"
-    said = replace(said, setting=f"{study.setting()}; {figure}")
+    statement = replace(statement, setting=f"{study.setting()}; {figure}")
     values = _pairs(measured.values[metric], labels)
     if isinstance(values, str):
-        return without(said, values)
-    return judge(said, values[:, :1] - values[:, 1:])
+        return without(statement, values)
+    return judge(statement, values[:, :1] - values[:, 1:])
 
 
 def _faster(study: LocalizationStudy, measured: Measurements, other: str) -> Claim:
@@ -88,7 +77,7 @@ def _faster(study: LocalizationStudy, measured: Measurements, other: str) -> Cla
     published = ridge_table1()
     times = published[other, "score_seconds"] / published[RIDGE, "score_seconds"]
     alone = ", whose run had no GPU" if other == "padim" else ""
-    said = Statement(
+    statement = Statement(
         f"faster_than_{other}",
         f"ridge scores about ten times faster than {name}, or more",
         f"{times:.1f} times{alone}",
@@ -97,11 +86,11 @@ def _faster(study: LocalizationStudy, measured: Measurements, other: str) -> Cla
     )
     labels = _labels(study, other)
     if isinstance(labels, str):
-        return without(said, labels)
+        return without(statement, labels)
     seconds = measured.seconds["scoring"]
     values = _pairs(seconds.where(seconds > 0), labels)
     if isinstance(values, str):
-        return without(said, values)
+        return without(statement, values)
     more = [
         f"{step} {ratio:.3g}"
         for step in ("+ maps", "+ backbone")
@@ -109,15 +98,15 @@ def _faster(study: LocalizationStudy, measured: Measurements, other: str) -> Cla
     ]
     also = f" ({', '.join(more)})" if more else ""
     devices = {measured.devices().get(label) for label in labels}
-    said = replace(
-        said,
+    statement = replace(
+        statement,
         setting=(
             f"{study.setting()}; scoring seconds of all test images, {labels[1]} over {labels[0]}, at least "
             f"{ABOUT_TEN:g}; the interval is Fieller's, of the ratio of totals over categories"
             f"{also}{'; measured on different devices' if len(devices) > 1 else ''}"
         ),
     )
-    return judge_ratio(said, values[:, 1], values[:, 0])
+    return judge_ratio(statement, values[:, 1], values[:, 0])
 
 
 def _labels(study: LocalizationStudy, other: str) -> tuple[str, str] | str:

@@ -11,12 +11,13 @@ import pandas as pd
 
 from multirun_analysis.papers.published import RIDGE_BACKBONE, RIDGE_INPUT_SIZE, differences
 from multirun_analysis.summary.coverage import listed
-from multirun_analysis.summary.study import Choices, Study, backbones_of, only, settle
+from multirun_analysis.summary.study import Choices, Study, only, settle
 from multirun_analysis.trials.labels import ordered
 from multirun_analysis.trials.long_table import NO_CROP
 from multirun_analysis.trials.run_info import Origin
-from multirun_analysis.trials.tasks import LOCALIZATION, localization_of
 
+#: The task, and the label of its trials with the settings that are shipped.
+LOCALIZATION = "localization"
 #: Settings of the task that make another metric of the one of that name.
 VARIANTS = {
     "average": ("aupro", "aupro_mvtec"),
@@ -50,7 +51,7 @@ class LocalizationStudy(Study):
     localizers: tuple[str, ...]
     others: tuple[str, ...] = ()
 
-    _own: ClassVar[tuple[str, ...]] = (*Study._own, "task")
+    _filters: ClassVar[tuple[str, ...]] = (*Study._filters, "task")
 
     @property
     def variants(self) -> dict[str, list[str]]:
@@ -113,7 +114,7 @@ def choose_localization(
         If there is no trial of localization, or a choice is not there or not clear.
     """
     wanted = choices.pop("task", None)
-    study = settle(localization_of(frame), RIDGE_BACKBONE, origins, choices)
+    study = settle(frame, LOCALIZATION, RIDGE_BACKBONE, origins, choices)
     own = study.trials()
     tasks = sorted(map(str, own["task"].unique()))
     task = str(only(own, "task", LOCALIZATION if wanted is None and LOCALIZATION in tasks else wanted))
@@ -124,8 +125,3 @@ def choose_localization(
         localizers=tuple(ordered("localizer", map(str, localizers))),
         others=tuple(other for other in tasks if other != task),
     )
-
-
-def localization_backbones(frame: pd.DataFrame) -> list[str]:
-    """The backbones of the localization trials, the paper's first."""
-    return backbones_of(localization_of(frame), RIDGE_BACKBONE)

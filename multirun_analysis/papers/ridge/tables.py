@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Unpack
 
 import pandas as pd
 
@@ -19,12 +18,7 @@ from multirun_analysis.papers.ridge.measurements import (
     measure,
     notes_of,
 )
-from multirun_analysis.papers.ridge.study import (
-    LocalizationChoices,
-    LocalizationStudy,
-    choose_localization,
-    comparison,
-)
+from multirun_analysis.papers.ridge.study import LocalizationStudy, comparison
 from multirun_analysis.rendering.table import (
     BLANK,
     Absent,
@@ -37,7 +31,6 @@ from multirun_analysis.rendering.table import (
     significant,
 )
 from multirun_analysis.trials.labels import LOCALIZERS, localizer_name
-from multirun_analysis.trials.run_info import Origin
 
 PERCENT = 100.0
 REFERENCE = "patchcore"
@@ -49,15 +42,8 @@ NO_ACCURACY = [BLANK] * len(ACCURACY)
 Lines = Mapping[str, Sequence[Cell]]
 
 
-def ridge_tables(
-    frame: pd.DataFrame, *, origins: Sequence[Origin] = (), **choices: Unpack[LocalizationChoices]
-) -> list[Table | Absent]:
-    """Table 1 of the paper, and what stands behind it; see `choose_localization`."""
-    return ridge_tables_of(choose_localization(frame, origins=origins, **choices))
-
-
 def ridge_tables_of(study: LocalizationStudy) -> list[Table | Absent]:
-    """`ridge_tables` of a study that is settled."""
+    """Table 1 of the paper, and what stands behind it."""
     measured = measure(study)
     return [table1(study, measured), by_category(study, measured), times(study, measured)]
 

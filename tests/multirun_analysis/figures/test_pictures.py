@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multirun_analysis.figures.accuracy_time import accuracy_against_time
-from multirun_analysis.figures.catalog import pictures
 from multirun_analysis.figures.layers import category_curves
 from multirun_analysis.figures.ranks import cliques
 from multirun_analysis.figures.style import COLOURS, Picture, inline_svg, panels, save
+from multirun_analysis.papers import paper_named
+from multirun_analysis.papers.analysis import analysis_of
 from multirun_analysis.papers.ono_mori.study import choose_study
-from multirun_analysis.papers.ono_mori.tables import tables_of
+from multirun_analysis.papers.ridge.accuracy_time import accuracy_against_time
 from multirun_analysis.papers.ridge.study import choose_localization
 from multirun_analysis.rendering.table import Absent
 from multirun_analysis.stats.intervals import Ranking
-from multirun_analysis.summary.effects import effects
 from tests.support.trials import make_frame, make_localization
 
 MANY = tuple(f"c{number}" for number in range(6))
@@ -41,8 +40,8 @@ NAMES = [
 
 
 def made_of(frame: pd.DataFrame) -> dict[str, Picture | Absent]:
-    study = choose_study(frame)
-    return {picture.name: picture for picture in pictures(study, effects(study), tables_of(study))}
+    found = analysis_of(paper_named("ono_mori"), frame)
+    return {picture.name: picture for picture in found.pictures}
 
 
 @pytest.fixture(scope="module")

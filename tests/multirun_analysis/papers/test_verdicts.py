@@ -34,39 +34,43 @@ TIMES = Statement("t", "times", "", bound=8.0, unit="times")
 CHANCE = 1e-7
 
 
-def alone(said: Statement, differences: Floats) -> Claim:
+def alone(statement: Statement, differences: Floats) -> Claim:
     """The verdict on one statement that is checked by itself; differences in points."""
-    (claim,) = together([judge(said, differences / 100)])
+    (claim,) = together([judge(statement, differences / 100)])
     return claim
 
 
-def sides(said: Statement, differences: Floats) -> tuple[float, float]:
+def sides(statement: Statement, differences: Floats) -> tuple[float, float]:
     """P that it holds and that it does not, by scipy's one-sided t tests."""
 
     def p(column: Floats, bound: float, alternative: str) -> float:
         return float(stats.ttest_1samp(column, bound, alternative=alternative).pvalue)
 
     columns = list(differences.T)
-    if said.side == "above":
-        up = [p(c, said.bound, "greater") for c in columns]
-        down = [p(c, said.bound, "less") for c in columns]
-    elif said.side == "below":
-        up = [p(c, said.bound, "less") for c in columns]
-        down = [p(c, said.bound, "greater") for c in columns]
+    if statement.side == "above":
+        up = [p(c, statement.bound, "greater") for c in columns]
+        down = [p(c, statement.bound, "less") for c in columns]
+    elif statement.side == "below":
+        up = [p(c, statement.bound, "less") for c in columns]
+        down = [p(c, statement.bound, "greater") for c in columns]
     else:  # two one-sided tests of each
-        up = [p(c, -said.bound, "greater") for c in columns] + [p(c, said.bound, "less") for c in columns]
-        down = [p(c, -said.bound, "less") for c in columns] + [p(c, said.bound, "greater") for c in columns]
+        up = [p(c, -statement.bound, "greater") for c in columns] + [
+            p(c, statement.bound, "less") for c in columns
+        ]
+        down = [p(c, -statement.bound, "less") for c in columns] + [
+            p(c, statement.bound, "greater") for c in columns
+        ]
     return max(up), min(1.0, len(down) * min(down))
 
 
-@pytest.mark.parametrize("said", [ABOVE, BELOW, WITHIN])
+@pytest.mark.parametrize("statement", [ABOVE, BELOW, WITHIN])
 @pytest.mark.parametrize("parts", [1, 3])
-def test_p_are_scipys(said: Statement, parts: int) -> None:
+def test_p_are_scipys(statement: Statement, parts: int) -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         differences = rng.normal(rng.normal(0, 0.5, parts), 0.7, size=(11, parts))
-        claim = alone(said, differences)
-        assert (claim.p_holds, claim.p_fails) == pytest.approx(sides(said, differences), rel=1e-9)
+        claim = alone(statement, differences)
+        assert (claim.p_holds, claim.p_fails) == pytest.approx(sides(statement, differences), rel=1e-9)
         assert claim.p == claim.holm_p == min(1.0, 2 * min(claim.p_holds, claim.p_fails))
 
 
@@ -89,13 +93,13 @@ def test_equivalence_is_that_of_statsmodels() -> None:
     st.integers(0, 10**6),
 )
 def test_the_verdict_alone_is_where_the_interval_lies(
-    said: Statement, parts: int, n: int, centre: float, spread: float, seed: int
+    statement: Statement, parts: int, n: int, centre: float, spread: float, seed: int
 ) -> None:
-    claim = alone(said, np.random.default_rng(seed).normal(centre, spread, size=(n, parts)))
+    claim = alone(statement, np.random.default_rng(seed).normal(centre, spread, size=(n, parts)))
     interval = claim.interval
     assert interval is not None and interval.low <= interval.value <= interval.high
-    over, under = interval.low > said.bound, interval.high < said.bound
-    expected = {HOLDS: over, FAILS: under} if said.side == "above" else {HOLDS: under, FAILS: over}
+    over, under = interval.low > statement.bound, interval.high < statement.bound
+    expected = {HOLDS: over, FAILS: under} if statement.side == "above" else {HOLDS: under, FAILS: over}
     decided = next((word for word, true in expected.items() if true), UNDECIDED)
     if abs(claim.p - ALPHA) > 1e-9:
         assert claim.verdict == decided
@@ -122,7 +126,12 @@ def test_figures_by_hand() -> None:
     assert (claim.interval.value, claim.interval.low, claim.interval.high) == pytest.approx(
         (4, 4 - four, 4 + plain)
     )
-    assert [said.asked for said in (ABOVE, BELOW, WITHIN, TIMES)] == ["> -1", "< 1", "±0.1", "> 8 times"]
+    assert [statement.asked for statement in (ABOVE, BELOW, WITHIN, TIMES)] == [
+        "> -1",
+        "< 1",
+        "±0.1",
+        "> 8 times",
+    ]
 
 
 def test_a_ratio_is_judged_by_the_difference_at_its_bound() -> None:
@@ -167,7 +176,7 @@ def test_few_categories_have_a_figure_and_no_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "value", "expected"),
+    ("statement", "value", "expected"),
     [
         (WITHIN, 0.0, HOLDS),  # noise that changes nothing at all
         (WITHIN, 0.1, UNDECIDED),  # exactly at the bound
@@ -178,18 +187,20 @@ def test_few_categories_have_a_figure_and_no_verdict() -> None:
         (BELOW, 1.0, UNDECIDED),
     ],
 )
-def test_differences_without_any_spread(said: Statement, value: float, expected: str) -> None:
+def test_differences_without_any_spread(statement: Statement, value: float, expected: str) -> None:
     of_category = np.random.default_rng(0).uniform(0.5, 0.9, size=8)
     same = 100 * ((of_category + value / 100) - of_category)  # equal up to rounding
-    assert alone(said, np.column_stack([same, same])).verdict == expected
+    assert alone(statement, np.column_stack([same, same])).verdict == expected
 
 
 # Simulations: a rate may be above what it has to be by chance of 1e-7 only.
 
 
-def rate(said: Statement, draw: Callable[[np.random.Generator], Floats], times: int = 500) -> dict[str, int]:
+def rate(
+    statement: Statement, draw: Callable[[np.random.Generator], Floats], times: int = 500
+) -> dict[str, int]:
     rng = np.random.default_rng(7)
-    words = [alone(said, draw(rng)).verdict for _ in range(times)]
+    words = [alone(statement, draw(rng)).verdict for _ in range(times)]
     return {word: words.count(word) for word in (HOLDS, FAILS, UNDECIDED)}
 
 
@@ -205,15 +216,15 @@ def test_noise_that_changes_nothing_is_not_found_to_change_something(spread: flo
         assert found[HOLDS] > 500 - most(500, 0.01)
 
 
-@pytest.mark.parametrize("said", [ABOVE, BELOW, WITHIN])
+@pytest.mark.parametrize("statement", [ABOVE, BELOW, WITHIN])
 @pytest.mark.parametrize("parts", [1, 6])
-def test_at_the_bound_neither_verdict_comes_often(said: Statement, parts: int) -> None:
+def test_at_the_bound_neither_verdict_comes_often(statement: Statement, parts: int) -> None:
     """Differences that share a choice, as the first against each other one: all exactly at the bound."""
 
     def draw(rng: np.random.Generator) -> Floats:
-        return np.asarray(said.bound + rng.normal(size=(8, 1)) + rng.normal(size=(8, parts)))
+        return np.asarray(statement.bound + rng.normal(size=(8, 1)) + rng.normal(size=(8, parts)))
 
-    found = rate(said, draw)
+    found = rate(statement, draw)
     assert found[HOLDS] <= most(500, ALPHA / 2) and found[FAILS] <= most(500, ALPHA / 2)
 
 

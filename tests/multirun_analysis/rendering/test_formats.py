@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from multirun_analysis.papers.ono_mori.tables import tables
+from multirun_analysis import tables
 from multirun_analysis.rendering.html import to_html
 from multirun_analysis.rendering.table import BLANK, Block, Cell, Row, Table
 from multirun_analysis.rendering.text import (

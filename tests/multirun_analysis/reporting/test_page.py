@@ -131,7 +131,7 @@ def test_a_page_of_localization_is_whole_too() -> None:
 def no_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time."""
     monkeypatch.setattr(
-        "multirun_analysis.reporting.page._section", lambda study, prefix: f"[{study.backbone}]"
+        "multirun_analysis.reporting.page._section", lambda one, prefix: f"[{one.study.backbone}]"
     )
 
 

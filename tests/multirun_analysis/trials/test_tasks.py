@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from multirun_analysis import claims, tables
 from multirun_analysis.cli import main
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.papers.ono_mori.claims import claims
-from multirun_analysis.papers.ono_mori.study import backbones, choose_study
+from multirun_analysis.papers import paper_named
+from multirun_analysis.papers.analysis import Analyses, analyse
+from multirun_analysis.papers.ono_mori.paper import OnoMori
+from multirun_analysis.papers.ono_mori.study import choose_study
 from multirun_analysis.papers.ono_mori.table2 import one_layer
-from multirun_analysis.papers.ono_mori.tables import tables
-from multirun_analysis.papers.ridge.tables import ridge_tables
-from multirun_analysis.papers.studies import choose_studies
 from multirun_analysis.rendering.table import Table
 from multirun_analysis.rendering.text import to_csv
 from multirun_analysis.reporting.page import report
@@ -24,7 +25,7 @@ from multirun_analysis.summary.pivot import pivot
 from multirun_analysis.trials.duplicates import drop_duplicates
 from multirun_analysis.trials.long_table import as_trials, load_trials, save_trials
 from multirun_analysis.trials.read import collect
-from multirun_analysis.trials.tasks import is_localization, tasks_of
+from multirun_analysis.trials.tasks import task_names_of, tasks_of
 from tests.support.trials import (
     CATEGORIES,
     Store,
@@ -70,7 +71,7 @@ def test_a_failed_trial_has_no_metric_whatever_was_recorded() -> None:
 def test_which_trials_are_of_localization() -> None:
     tasks = ["localization", "localization[sigma=2.0]", "detection", None, "localizations"]
     frame = as_trials(pd.DataFrame({"task": tasks}))
-    assert is_localization(frame).tolist() == [True, True, False, False, False]
+    assert task_names_of(frame).eq("localization").tolist() == [True, True, False, False, False]
     assert frame["task"].tolist()[3] == "detection"
 
 
@@ -94,10 +95,10 @@ Command = Callable[[pd.DataFrame], object]
 @pytest.mark.parametrize(
     "command",
     [
-        tables,
-        claims,
+        partial(tables, paper="ono_mori"),
+        partial(claims, paper="ono_mori"),
         choose_study,
-        backbones,
+        paper_named("ono_mori").backbones,
         lambda frame: compare(frame, frame, ("this sweep", "b")),
     ],
 )
@@ -119,22 +120,26 @@ def test_detection_is_the_same_beside_localization(both: pd.DataFrame) -> None:
     )
 
 
+def backbones_of(found: Analyses, paper: str) -> list[str]:
+    return [one.study.backbone for one in found.found if one.paper.name == paper]
+
+
 def test_studies_of_every_task_and_backbone(both: pd.DataFrame) -> None:
-    found = choose_studies(both, every=False)
-    assert [study.backbone for study in found.detection] == ["efficientnet_b5"]
-    assert [study.backbone for study in found.localization] == ["wide_resnet101_2"]
+    found = analyse(both, every=False)
+    assert backbones_of(found, "ono_mori") == ["efficientnet_b5"]
+    assert backbones_of(found, "ridge") == ["wide_resnet101_2"]
     more = pd.concat([both, make_localization(backbone="resnet18")], ignore_index=True)
-    every = choose_studies(more, every=True)
-    assert [study.backbone for study in every.localization] == ["wide_resnet101_2", "resnet18"]
-    one = choose_studies(more, every=False, backbone="resnet18")
-    assert not one.detection and [study.backbone for study in one.localization] == ["resnet18"]
+    every = analyse(more, every=True)
+    assert backbones_of(every, "ridge") == ["wide_resnet101_2", "resnet18"]
+    one = analyse(more, every=False, backbone="resnet18")
+    assert not backbones_of(one, "ono_mori") and backbones_of(one, "ridge") == ["resnet18"]
     assert one.refused == [("resnet18", "no trials with backbone 'resnet18'; there are: efficientnet_b5")]
     with pytest.raises(AnalysisError, match=r"x: no trials with backbone 'x'.*; x: no trials"):
-        choose_studies(both, every=False, backbone="x")
+        analyse(both, every=False, backbone="x")
     with pytest.raises(AnalysisError, match="--layer is of detection: there are no trials of it"):
-        choose_studies(make_localization(), every=False, layer="7")
+        analyse(make_localization(), every=False, layer="7")
     with pytest.raises(AnalysisError, match="--task is of localization: there are no trials of it"):
-        choose_studies(make_frame(SMALL), every=False, task="localization")
+        analyse(make_frame(SMALL), every=False, task="localization")
 
 
 def test_a_store_with_both_is_read_whole(store: Store) -> None:
@@ -142,9 +147,9 @@ def test_a_store_with_both_is_read_whole(store: Store) -> None:
     parent, children = store.add_sweep(rows, "both")
     reading = collect(store.uri)
     assert len(reading.trials) == len(rows) and set(reading.trials["run_id"]) == set(children)
-    assert is_localization(reading.trials).sum() == 9
+    assert task_names_of(reading.trials).eq("localization").sum() == 9
     assert [(origin.sweep, origin.run_id) for origin in reading.origins] == [("both", parent)]
-    found = ridge_tables(reading.trials, origins=reading.origins)
+    found = tables(reading.trials, "ridge", origins=reading.origins)
     for table in (*found, one_layer(choose_study(reading.trials, origins=reading.origins))):
         assert isinstance(table, Table)
         assert any(note.startswith(f"From sweep both: run {parent}; anomaly_sweep") for note in table.notes)
@@ -232,14 +237,14 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "multirun_analysis.reporting.page.inline_svg", lambda picture: f"<svg>{picture.name}</svg>"
     )
-    monkeypatch.setattr("multirun_analysis.reporting.page._detection", lambda study, prefix: ["[detection]"])
+    monkeypatch.setattr(OnoMori, "pictures", lambda *_: [])
 
 
 @pytest.mark.usefixtures("no_drawing")
 def test_reports_of_one_task_and_of_both(both: pd.DataFrame) -> None:
     failed = make_localization(failed=lambda row: (row["localizer"], row["category"]) == ("padim", "screw"))
     alone = report(failed)
-    assert "[detection]" not in alone and alone.count(">s0-accuracy_time</svg>") == 1
+    assert "efficientnet_b5" not in alone and alone.count(">s0-accuracy_time</svg>") == 1
     for title in (
         "Statements of the ridge paper, checked",
         "Table 1: pixel ROCAUC, PRO and time",
@@ -253,7 +258,7 @@ def test_reports_of_one_task_and_of_both(both: pd.DataFrame) -> None:
     counts = [f'<td data-value="{number}.0">' for number in (3, 9, 8, 1, 0)]
     assert all(cells.index(one) > 0 for one in counts)
     page = report(both)
-    assert page.index("[detection]") < page.index("wide_resnet101_2: localization</h2>")
+    assert page.index("efficientnet_b5</h2>") < page.index("wide_resnet101_2: localization</h2>")
     assert "Coverage of localization" in page and "<h2>Coverage</h2>" in page
     assert "localization" not in report(make_frame(SMALL))
 
@@ -291,7 +296,7 @@ def test_commands_on_localization(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_claims_and_figures_of_both(
     both: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multirun_analysis.figures.catalog.pictures", lambda *_: [])
+    monkeypatch.setattr(OnoMori, "pictures", lambda *_: [])
     monkeypatch.setattr("multirun_analysis.figures.style.SUFFIXES", (".svg",))
     path = tmp_path / "t.parquet"
     save_trials(both, path)

@@ -8,7 +8,8 @@ import zlib
 import pandas as pd
 import pytest
 
-from multirun_analysis.papers.ono_mori.claims import claims, claims_table
+from multirun_analysis import claims
+from multirun_analysis.papers.ono_mori.claims import claims_table
 from multirun_analysis.papers.ono_mori.study import choose_study
 from multirun_analysis.papers.published import ono_mori
 from multirun_analysis.papers.verdicts import FAILS, HOLDS, NOT_ENOUGH, UNDECIDED, Claim
@@ -79,7 +80,7 @@ def true_claims(true_world: pd.DataFrame) -> dict[str, Claim]:
 
 
 def by_name(frame: pd.DataFrame, **options: str) -> dict[str, Claim]:
-    return {claim.said.name: claim for claim in claims(frame, **options)}
+    return {claim.statement.name: claim for claim in claims(frame, **options)}
 
 
 def test_in_a_world_where_the_paper_is_right_everything_holds(true_claims: dict[str, Claim]) -> None:
@@ -233,5 +234,7 @@ def test_the_papers_own_figures_are_those_of_its_tables(true_claims: dict[str, C
         "avg_pooling": [best["mvg"], best["knn1"]],
     }
     for name, values in figures.items():
-        printed = [float(text) for text in re.findall(r"\+(\d+(?:\.\d+)?)", true_claims[name].said.published)]
+        printed = [
+            float(text) for text in re.findall(r"\+(\d+(?:\.\d+)?)", true_claims[name].statement.published)
+        ]
         assert printed == pytest.approx([100 * value for value in values], abs=0.051), name

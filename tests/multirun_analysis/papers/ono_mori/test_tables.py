@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multirun_analysis import tables
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.ono_mori import table2
 from multirun_analysis.papers.ono_mori import tables as ono_mori_tables
 from multirun_analysis.papers.ono_mori.study import choose_study
-from multirun_analysis.papers.ono_mori.tables import AUGMENTATIONS, ESTIMATORS, tables
+from multirun_analysis.papers.ono_mori.tables import AUGMENTATIONS, ESTIMATORS
 from multirun_analysis.papers.published import is_mvtec_ad, ono_mori
 from multirun_analysis.rendering.table import Absent, Block, Cell, Table, difference, mark_best
 from multirun_analysis.summary.study import DetectionStudy

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
+from multirun_analysis import claims
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.published import ridge_table1
 from multirun_analysis.papers.ridge.claims import (
     ABOUT_TEN,
     MARGIN,
     check_ridge_claims,
-    ridge_claims,
     ridge_claims_table,
 )
 from multirun_analysis.papers.ridge.study import choose_localization
@@ -53,7 +53,7 @@ def world(truth: dict[str, tuple[float, float, float]], wobble: float = 0.002) -
 
 
 def by_name(frame: pd.DataFrame, **options: str) -> dict[str, Claim]:
-    return {claim.said.name: claim for claim in ridge_claims(frame, **options)}  # type: ignore[arg-type]
+    return {claim.statement.name: claim for claim in claims(frame, "ridge", **options)}  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,11 @@ def test_the_figures_are_plain_differences_and_ratios_of_totals(
         for metric in ("pixel_auroc", "aupro"):
             wide = true_world.pivot(index="category", columns="localizer", values=metric)
             claim = found[f"as_accurate_as_{other}_{metric}"]
-            assert claim.interval is not None and claim.said.unit == "points" and claim.said.bound == -MARGIN
+            assert (
+                claim.interval is not None
+                and claim.statement.unit == "points"
+                and claim.statement.bound == -MARGIN
+            )
             apart = 100 * (wide["ridge"] - wide[other])
             assert claim.interval.value == pytest.approx(apart.mean())
             test = ttest_1samp(apart, -MARGIN)  # p is of the bound, not of no difference
@@ -88,7 +92,11 @@ def test_the_figures_are_plain_differences_and_ratios_of_totals(
             assert (claim.interval.low, claim.interval.high) == pytest.approx((ends.low, ends.high))
         wide = true_world.pivot(index="category", columns="localizer", values="score_seconds")
         claim = found[f"faster_than_{other}"]
-        assert claim.interval is not None and claim.said.unit == "times" and claim.said.bound == ABOUT_TEN
+        assert (
+            claim.interval is not None
+            and claim.statement.unit == "times"
+            and claim.statement.bound == ABOUT_TEN
+        )
         assert claim.interval.value == pytest.approx(wide[other].sum() / wide["ridge"].sum())
         assert claim.p == pytest.approx(ttest_1samp(wide[other] - ABOUT_TEN * wide["ridge"], 0).pvalue)
         for end in (claim.interval.low, claim.interval.high):
@@ -141,9 +149,9 @@ def test_a_ratio_without_bounds_is_printed_alone(true_world: pd.DataFrame) -> No
     at = (frame["localizer"] == "ridge") & (frame["category"] == CATEGORIES[0])
     frame.loc[at, "score_seconds"] = 30.0  # two categories so different that their sum is not told from 0
     study = choose_localization(frame)
-    claims = check_ridge_claims(study)
-    assert claims[-1].interval is not None and claims[-1].interval.low == -float("inf")
-    text = RENDERERS[".txt"](ridge_claims_table(claims, study))
+    found = check_ridge_claims(study)
+    assert found[-1].interval is not None and found[-1].interval.low == -float("inf")
+    text = RENDERERS[".txt"](ridge_claims_table(found, study))
     assert "inf" not in text and " times " in text
 
 
@@ -152,15 +160,17 @@ def test_other_settings_are_compared_where_they_are_clear(true_world: pd.DataFra
     found = by_name(one)
     assert (
         found[FASTER[0]].verdict == HOLDS
-        and "patchcore[coreset=0.1] over ridge" in found[FASTER[0]].said.setting
+        and "patchcore[coreset=0.1] over ridge" in found[FASTER[0]].statement.setting
     )
     both = pd.concat([true_world, one[one["localizer"].str.contains(r"\[")]], ignore_index=True)
-    assert by_name(both)[FASTER[0]].said.setting == by_name(true_world)[FASTER[0]].said.setting  # as shipped
+    assert (
+        by_name(both)[FASTER[0]].statement.setting == by_name(true_world)[FASTER[0]].statement.setting
+    )  # as shipped
     second = one[one["localizer"].str.contains(r"\[")].assign(localizer="patchcore[coreset=0.25]")
     unclear = by_name(pd.concat([one, second], ignore_index=True))[FASTER[0]]
     assert unclear.why == "several localizers are patchcore: patchcore[coreset=0.1], patchcore[coreset=0.25]"
     variant = by_name(true_world.assign(task="localization[average=image]"))
-    assert "PRO [variant: average=image] of ridge - patchcore" in variant[ACCURATE[1]].said.setting
+    assert "PRO [variant: average=image] of ridge - patchcore" in variant[ACCURATE[1]].statement.setting
 
 
 def test_the_setting_tells_the_whole_time_and_the_devices(
@@ -170,13 +180,16 @@ def test_the_setting_tells_the_whole_time_and_the_devices(
     maps = total[["score_seconds", "map_seconds"]].sum(axis=1)
     whole = total.sum(axis=1)
     ratios = [seconds["patchcore"] / seconds["ridge"] for seconds in (maps, whole)]
-    said = f"(+ maps {ratios[0]:.3g}, + backbone {ratios[1]:.3g})"
-    assert said in found[FASTER[0]].said.setting and "different devices" not in found[FASTER[0]].said.setting
+    statement = f"(+ maps {ratios[0]:.3g}, + backbone {ratios[1]:.3g})"
+    assert (
+        statement in found[FASTER[0]].statement.setting
+        and "different devices" not in found[FASTER[0]].statement.setting
+    )
     other = true_world.copy()
     other.loc[other["localizer"] == "padim", "device"] = "abacus"
     claims = by_name(other)
-    assert "measured on different devices" in claims[FASTER[1]].said.setting
-    assert "different devices" not in claims[FASTER[0]].said.setting
+    assert "measured on different devices" in claims[FASTER[1]].statement.setting
+    assert "different devices" not in claims[FASTER[0]].statement.setting
 
 
 def test_the_table_goes_into_every_format(true_world: pd.DataFrame) -> None:
@@ -194,9 +207,9 @@ def test_the_papers_own_figures_are_those_of_its_table(found: dict[str, Claim]) 
     published = ridge_table1()
     for name in ACCURATE:
         other, metric = re.fullmatch(r"as_accurate_as_(patchcore|padim)_(.+)", name).groups()  # type: ignore[union-attr]
-        printed = float(found[name].said.published.split()[0])
+        printed = float(found[name].statement.published.split()[0])
         assert printed == pytest.approx(published["ridge", metric] - published[other, metric])
-    assert [found[name].said.published for name in FASTER] == [
+    assert [found[name].statement.published for name in FASTER] == [
         "10.9 times",
         "521.6 times, whose run had no GPU",
     ]
@@ -204,4 +217,4 @@ def test_the_papers_own_figures_are_those_of_its_table(found: dict[str, Claim]) 
 
 def test_detection_alone_is_refused() -> None:
     with pytest.raises(AnalysisError, match="detection trials only"):
-        ridge_claims(make_frame())
+        claims(make_frame(), "ridge")

@@ -8,16 +8,17 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
+from multirun_analysis import tables
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers.published import localizers_per_class, ono_mori, ridge_table1
 from multirun_analysis.papers.ridge.categories import by_category, times
 from multirun_analysis.papers.ridge.measurements import Measurements, measure
+from multirun_analysis.papers.ridge.paper import PAPER
 from multirun_analysis.papers.ridge.study import (
     LocalizationStudy,
     choose_localization,
-    localization_backbones,
 )
-from multirun_analysis.papers.ridge.tables import ridge_tables, table1
+from multirun_analysis.papers.ridge.tables import table1
 from multirun_analysis.rendering.table import Absent, Cell, Table, significant
 from multirun_analysis.rendering.text import RENDERERS
 from multirun_analysis.trials.labels import localizer_name, localizer_order
@@ -205,12 +206,12 @@ def test_a_failed_trial_is_a_hole_in_every_table_and_is_named() -> None:
 
 
 def test_nothing_but_failures_is_no_table() -> None:
-    made_of_none = ridge_tables(make_localization(failed=lambda row: True))
+    made_of_none = tables(make_localization(failed=lambda row: True), "ridge")
     assert [table.name for table in made_of_none] == list(BUILDERS)
     for table in made_of_none:
         assert isinstance(table, Absent)
     assert "out of memory" in made_of_none[0].reason  # type: ignore[union-attr]
-    half = ridge_tables(make_localization(failed=lambda row: row["category"] == "screw"))
+    half = tables(make_localization(failed=lambda row: row["category"] == "screw"), "ridge")
     assert isinstance(half[0], Absent) and "no localizer has a value for every category" in half[0].reason
     assert isinstance(half[1], Table) and isinstance(half[2], Table)
 
@@ -222,7 +223,7 @@ def test_values_that_were_not_recorded_are_said() -> None:
     assert line[0] is not None and line[3:] == [None] * 4
     said = "PatchCore (every category); PaDiM (every category); Ridge (every category)"
     assert f"Not recorded: score_seconds of {said}." in table.notes
-    assert isinstance(ridge_tables(frame)[2], Absent)
+    assert isinstance(tables(frame, "ridge")[2], Absent)
     frame = make_localization()
     frame.loc[(frame["localizer"] == "ridge") & (frame["category"] == "cable"), "aupro"] = float("nan")
     table = made(frame, "ridge_table1")
@@ -309,8 +310,8 @@ def test_the_reference_of_the_ratios_is_patchcore_as_shipped_or_the_only_one() -
 def test_provenance_and_what_is_not_a_reproduction() -> None:
     origins = [Origin("located", "1f", "anomaly_sweep 0.1.0, torch==2"), Origin("other", "2f", "x")]
     frame = make_localization(weights="random:seed0", center_crop=224)
-    tables = ridge_tables(frame, origins=origins)
-    for table in tables:
+    found = tables(frame, "ridge", origins=origins)
+    for table in found:
         assert isinstance(table, Table)
         assert table.notes[-1] == "From sweep located: run 1f; anomaly_sweep 0.1.0, torch==2."
         assert table.notes[-2] == (
@@ -331,7 +332,7 @@ def test_provenance_and_what_is_not_a_reproduction() -> None:
 
 
 def test_every_format_has_the_numbers(whole: pd.DataFrame) -> None:
-    for table in ridge_tables(whole):
+    for table in tables(whole, "ridge"):
         assert isinstance(table, Table)
         for suffix, render in RENDERERS.items():
             text = render(table).partition("<script>")[0]
@@ -346,25 +347,25 @@ def test_choices_that_are_not_there_or_not_clear_are_refused() -> None:
     with pytest.raises(
         AnalysisError, match="several values of center_crop: choose one with --center-crop: 224, none"
     ):
-        ridge_tables(crops)
+        tables(crops, "ridge")
     for crop, words in (("224", "cropped to 224"), ("none", "256 px, localization")):
         assert words in made(crops, "ridge_table1", center_crop=crop).caption[0]
     with pytest.raises(AnalysisError, match="no trials with center_crop '200'; there are: 224, none"):
-        ridge_tables(crops, center_crop="200")
+        tables(crops, "ridge", center_crop="200")
     sizes = pd.concat([frame, make_localization(input_size=224)], ignore_index=True)
     with pytest.raises(
         AnalysisError, match="several values of input_size: choose one with --input-size: 224, 256"
     ):
-        ridge_tables(sizes)
+        tables(sizes, "ridge")
     assert "224 px" in made(sizes, "ridge_table1", input_size=224).caption[0]  # type: ignore[arg-type]
     weights = pd.concat([frame, make_localization(weights="random:seed0")], ignore_index=True)
     with pytest.raises(AnalysisError, match="choose one with --weights"):
-        ridge_tables(weights)
+        tables(weights, "ridge")
     assert made(weights, "ridge_table1", weights="random:seed0").warnings
     with pytest.raises(AnalysisError, match="no trials with task 'x'; there are: localization"):
-        ridge_tables(frame, task="x")
+        tables(frame, "ridge", task="x")
     with pytest.raises(AnalysisError, match="no trials with backbone 'x'"):
-        ridge_tables(frame, backbone="x")
+        tables(frame, "ridge", backbone="x")
 
 
 def test_the_shipped_task_and_the_papers_backbone_are_taken_where_they_are() -> None:
@@ -376,7 +377,7 @@ def test_the_shipped_task_and_the_papers_backbone_are_taken_where_they_are() -> 
     assert study.localizers == ("patchcore", "padim", "ridge")
     assert f"Left out, choose with --task: {other}." in made(frame, "ridge_table1").notes
     assert choose_localization(frame, task=other).others == ("localization",)
-    assert localization_backbones(frame) == ["wide_resnet101_2", "resnet18"]
+    assert PAPER.backbones(frame) == ["wide_resnet101_2", "resnet18"]
     two = pd.concat([frames[1], make_localization(task="localization[sigma=1.0]")], ignore_index=True)
     with pytest.raises(AnalysisError, match="choose one with --task"):
         choose_localization(two)
@@ -388,7 +389,7 @@ def test_detection_trials_are_left_out_and_alone_are_refused() -> None:
     assert choose_localization(both).categories == CATEGORIES
     assert values(made(both, "ridge_table1")) == values(made(located, "ridge_table1"))
     with pytest.raises(AnalysisError, match=r"this sweep has detection trials only: .* --paper ono_mori"):
-        ridge_tables(detected)
+        tables(detected, "ridge")
 
 
 def test_names_and_order_of_localizers() -> None:
