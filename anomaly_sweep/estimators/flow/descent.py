@@ -12,7 +12,7 @@ one CPU core (docs/evidence.md).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -234,10 +234,18 @@ class Descent:
     ----------
     shape, parameters, permutations, x, weights
         As of `Step`.
+    moments : mapping of str to tensor, optional
+        Of Adam, as `moments` of another descent gives them: this one goes on from there. Not on CUDA.
     """
 
     def __init__(
-        self, shape: FlowShape, parameters: Tensor, permutations: Permutations, x: Tensor, weights: Tensor
+        self,
+        shape: FlowShape,
+        parameters: Tensor,
+        permutations: Permutations,
+        x: Tensor,
+        weights: Tensor,
+        moments: Mapping[str, Tensor] | None = None,
     ) -> None:
         settings = shape.settings
         on_cuda = parameters.is_cuda
@@ -253,7 +261,14 @@ class Descent:
             fused=True,
             capturable=on_cuda,
         )
+        if moments is not None:
+            self._optimizer.state[self._parameters] = dict(moments)
         self._graph = self._captured() if on_cuda else None
+
+    @property
+    def moments(self) -> dict[str, Tensor]:
+        """What Adam remembers after a step: of each parameter, and the number of steps."""
+        return dict(self._optimizer.state[self._parameters])
 
     def advance(self) -> None:
         """One step; `step.loss` is the losses before it."""

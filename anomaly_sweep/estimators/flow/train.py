@@ -22,6 +22,10 @@ from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings
 #: Steps between two looks at held-back likelihoods.
 _LOOK = 4
 
+#: A stack goes on without the members whose choice is decided once the others are at most this share of it:
+#: making a stack takes about as long as two of its steps.
+_THINNED = 0.8
+
 
 def train_stack(
     matrices: Sequence[ArrayLike],
@@ -124,7 +128,7 @@ class _Descending:
     parameters : list of tensors
         The current ones, as `FlowShape.views`.
     losses : list of tensors, (S,)
-        Before each step taken.
+        Before each step taken, of the flows then there.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class _Descending:
         self.weights = row_weights(self.sizes, self.data.shape[2]).to(device)
         self.losses: list[Tensor] = []
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
+        self._places = torch.arange(len(parts))
         self._descent: Descent | None = None
         if not still:
             x, weights = self.data, self.weights
@@ -159,12 +164,39 @@ class _Descending:
         """Take a step."""
         assert self._descent is not None
         if self._batches is not None:
-            columns, weights = next(self._batches)
+            columns, weights = (part[self._places] for part in next(self._batches))
             columns = columns.to(self.data.device)[:, None].expand_as(self._x)
             torch.gather(self.data, 2, columns, out=self._x)
             self._weights.copy_(weights)
         self._descent.advance()
         self.losses.append(self._descent.step.loss.clone())
+
+    def only(self, places: Sequence[int]) -> None:
+        """Go on with some of the flows (their places, in order), as they would have gone on with all.
+
+        Not on CUDA, where a step of small flows takes as long whatever their number.
+        """
+        assert self._descent is not None
+        index = torch.tensor(places)
+
+        def some(numbers: Tensor) -> Tensor:
+            return torch.cat([view[index].flatten() for view in self.shape.views(numbers)])
+
+        moments = {
+            name: some(moment) if moment.ndim else moment for name, moment in self._descent.moments.items()
+        }
+        numbers = torch.cat([view[index].flatten() for view in self.parameters])
+        self.sizes = [self.sizes[place] for place in places]
+        self.orders = [self.orders[place] for place in places]
+        self.permutations = Permutations.of(self.orders, self.data.device)
+        whole = self._x is self.data
+        self.data, self.weights, self._places = self.data[index], self.weights[index], self._places[index]
+        self._x = self.data if whole else self._x[index]
+        self._weights = self.weights if whole else self._weights[index]
+        self._descent = Descent(
+            self.shape, numbers, self.permutations, self._x, self._weights, moments=moments
+        )
+        self.parameters = self.shape.views(numbers.detach())
 
     def advance_and_score(self) -> Tensor:
         """Take a step; ``|z|^2 / 2 - log_det`` of every sample before it, ``(S, n)``."""
@@ -212,26 +244,33 @@ def _curves(
 ) -> list[Floats]:
     """Negative log-likelihoods of held-back samples after 0, 1, ... steps, ``(steps + 1, n)`` a member.
 
-    Without the Gaussian's constant. They end when the choice of every member is decided.
+    Without the Gaussian's constant. They end when the member's choice is decided, or somewhat later.
     """
     settings = shape.settings
     flows = _Descending(parts, shape, device)
     found: list[list[Floats]] = [[] for _ in members]
     waiting: list[Tensor] = []
+    going = list(range(len(members)))
+    places = {part: part for part in range(len(parts))}
     for step in range(settings.steps + 1):
         waiting.append(flows.advance_and_score())
         if len(waiting) < _LOOK and step < settings.steps:
             continue  # reading at every step would make the host wait
         seen = torch.stack(waiting).cpu().double().numpy()
         waiting = []
-        for curve, member in zip(found, members, strict=True):
+        for m in going:
             held = [
-                seen[:, i, parts[i].rows : len(parts[i].x)] - scales[i]
-                for i in range(member.start, member.stop)
+                seen[:, places[i], parts[i].rows : len(parts[i].x)] - scales[i]
+                for i in range(members[m].start, members[m].stop)
             ]
-            curve.append(np.concatenate(held, 1))
-        if all(is_decided(np.concatenate(curve).mean(1), settings.patience) for curve in found):
+            found[m].append(np.concatenate(held, 1))
+        more = [m for m in going if not is_decided(np.concatenate(found[m]).mean(1), settings.patience)]
+        if not more:
             break
+        if device.type == "cpu" and step < settings.steps and len(more) <= _THINNED * len(going):
+            some = [i for m in more for i in range(members[m].start, members[m].stop)]
+            flows.only([places[i] for i in some])
+            going, places = more, {part: place for place, part in enumerate(some)}
     return [np.concatenate(curve) for curve in found]
 
 

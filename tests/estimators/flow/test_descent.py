@@ -84,6 +84,28 @@ def test_descent_is_adam_on_the_loss(changes: dict[str, object]) -> None:
         torch.testing.assert_close(view, leaf.detach(), rtol=1e-5, atol=1e-7)
 
 
+def test_a_descent_goes_on_without_some_of_its_members() -> None:
+    """With Adam's moments the others take the steps that they would have taken."""
+    settings = fixed(blocks=2, hidden=4, learning_rate=0.01)
+    shape, parameters, _, x, weights = arguments(settings, 5, [6, 6, 6])
+    orders = [initial_member(shape, torch.Generator().manual_seed(seed))[1] for seed in range(3)]
+    whole = Descent(shape, parameters, Permutations.of(orders, CPU), x, weights)
+    for _ in range(5):
+        whole.advance()
+
+    def last_two(numbers: torch.Tensor) -> torch.Tensor:
+        return torch.cat([view[1:].flatten() for view in shape.views(numbers.detach())])
+
+    moments = {name: last_two(m) if m.ndim else m.clone() for name, m in whole.moments.items()}
+    some = last_two(parameters)
+    rest = Descent(shape, some, Permutations.of(orders[1:], CPU), x[1:], weights[1:], moments)
+    for _ in range(5):
+        whole.advance()
+        rest.advance()
+        torch.testing.assert_close(rest.step.loss, whole.step.loss[1:])
+    torch.testing.assert_close(some.detach(), last_two(parameters))
+
+
 def test_rehearsing_leaves_no_trace() -> None:
     """What a CUDA graph is captured after: steps that warm everything up and are undone."""
     losses = []
