@@ -12,7 +12,7 @@ RIDGE_RESULTS ?= results/ridge
 TRACKING_URI ?= sqlite:///mlflow.db
 PORT ?= 5000
 
-.PHONY: help setup data sweep localize tables ui test lint format types bench bench-flows bench-localization bench-verdicts clean clean-results
+.PHONY: help setup data sweep localize tables ui docs test lint format types bench bench-flows bench-localization bench-verdicts clean clean-results
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ tables: $(STAMP) ## Make the tables again from the database alone
 
 ui: $(STAMP) ## Open the MLflow UI on the runs table
 	$(BIN)/multirun-analysis ui --tracking-uri $(TRACKING_URI) --port $(PORT)
+
+docs: $(STAMP) ## Build the documentation site in build/site; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
 
 test: $(STAMP) lint types ## Lint, check types and run the tests
 	$(BIN)/python -m pytest -n 2
