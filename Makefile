@@ -39,8 +39,9 @@ localize: $(STAMP) ## Run the ridge paper's comparison on the embedded images an
 	@echo
 	@echo "Tables: $(RIDGE_RESULTS)/    Runs: make ui"
 
-tables: $(STAMP) ## Make the tables again from the database alone
-	$(BIN)/multirun-analysis tables --paper ono_mori --tracking-uri $(TRACKING_URI) --out $(RESULTS)
+tables: $(STAMP) ## Make the tables again from the database alone, and check the paper's statements
+	$(BIN)/multirun-analysis tables --paper ono_mori --backbone all --tracking-uri $(TRACKING_URI) --out $(RESULTS)
+	$(BIN)/multirun-analysis claims --backbone all --tracking-uri $(TRACKING_URI)
 
 ui: $(STAMP) ## Open the MLflow UI on the runs table
 	$(BIN)/multirun-analysis ui --tracking-uri $(TRACKING_URI) --port $(PORT)
