@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,6 @@ def put_file(folder: Path, name: str, path: Path) -> None:
     with _writing(folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
-
-
-def remove(folders: Iterable[Path]) -> None:
-    """Remove folders, as far as that can be done."""
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

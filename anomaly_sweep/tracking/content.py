@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anomaly_sweep import __version__
 from anomaly_sweep.tracking import names
@@ -34,6 +34,23 @@ _SHOWN = {
     "pixel_f1max": "pixel F1max",
     "aupro": "AUPRO",
 }
+
+
+class UsedData(NamedTuple):
+    """A data set that trials were applied to; ``categories``: name -> digest of its data."""
+
+    name: str
+    root: str
+    categories: dict[str, str]
+
+
+def used_data(rows: Rows) -> list[UsedData]:
+    """The data sets of rows, each with its categories."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        digests = found.setdefault((str(row["dataset"]), str(row.get("root"))), {})
+        digests.setdefault(row["category"], row.get("data") or "")
+    return [UsedData(*place, digests) for place, digests in found.items()]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_sweep.errors import TrackingError
-from anomaly_sweep.tracking import bulk, names
+from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.artifacts import local_artifacts
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def follow(client: MlflowClient, experiment: Experiment, file: Path) -> Experime
         return experiment
     now = relocation(location, then, file)
     if now is not None:
-        if not bulk.is_known(file):
+        if not _has_places(file):
             raise TrackingError(
                 f"{file} was moved, and its artifacts are no longer at {local_artifacts(location)}: move "
                 "them back there, or record under another tracking.experiment"
@@ -77,6 +77,21 @@ def follow(client: MlflowClient, experiment: Experiment, file: Path) -> Experime
         )
     client.set_experiment_tag(experiment.experiment_id, names.TAG_STORE, str(file.resolve()))
     return client.get_experiment(experiment.experiment_id)
+
+
+#: Columns of MLflow's database that hold places; it has no call that changes them.
+PLACES = {
+    "experiments": {"experiment_id", "artifact_location"},
+    "runs": {"experiment_id", "artifact_uri"},
+}
+
+
+def _has_places(file: Path) -> bool:
+    with closing(sqlite3.connect(file, timeout=30.0)) as db:
+        return all(
+            columns <= {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+            for table, columns in PLACES.items()
+        )
 
 
 def _rewrite(file: Path, experiment: str, location: str, now: str) -> None:

@@ -26,14 +26,6 @@ class Point(NamedTuple):
     value: float
 
 
-class UsedData(NamedTuple):
-    """A data set that a sweep's trials were applied to; ``categories``: name -> digest of its data."""
-
-    name: str
-    root: str
-    categories: dict[str, str]
-
-
 @dataclass(frozen=True)
 class Launch:
     """How a sweep was launched, and how long that took.
@@ -132,15 +124,6 @@ class SweepPage:
             for (key, step), values in sorted(found.items())
             if steps[key] > 1
         ]
-
-    @property
-    def data(self) -> list[UsedData]:
-        """The data sets, each with its categories."""
-        found: dict[tuple[str, str], dict[str, str]] = {}
-        for row in self.rows:
-            digests = found.setdefault((str(row["dataset"]), str(row.get("root"))), {})
-            digests.setdefault(row["category"], row.get("data") or "")
-        return [UsedData(*place, digests) for place, digests in found.items()]
 
     def note(self, experiment_id: str) -> str:
         """The description as Markdown: figures, the best configurations with links, how to run it again."""

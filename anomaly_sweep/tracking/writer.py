@@ -6,24 +6,21 @@ import json
 import logging
 import math
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import MissingArtifactError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.tracking import bulk, names
-from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text, remove
-from anomaly_sweep.tracking.content import ConfigurationRun, Rows, common_tags
-from anomaly_sweep.tracking.page import SweepPage, UsedData, varying
+from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.artifacts import as_json, local_artifacts, put_file, put_text
+from anomaly_sweep.tracking.content import ConfigurationRun, Rows, UsedData, common_tags, used_data
+from anomaly_sweep.tracking.page import SweepPage, varying
 from anomaly_sweep.tracking.reader import Reader
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
-from anomaly_sweep.tracking.sqlite import sqlite_path
 from anomaly_sweep.tracking.state import State, changed, in_words
 from anomaly_sweep.tracking.store import open_client, retrying, timestamp
 from anomaly_sweep.tracking.view import SOMETIMES, VIEW_TAG, saved_view, shown_of
@@ -31,8 +28,6 @@ from anomaly_sweep.tracking.view import SOMETIMES, VIEW_TAG, saved_view, shown_o
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
-#: Runs a transaction: a writer that comes between waits some hundredths of a second.
-_BATCH = 200
 #: Metrics a call, MLflow's limit.
 _METRICS = 1000
 #: Digits of a data set's digest, of at most 36.
@@ -59,7 +54,6 @@ class Recorder:
         self.client, experiment = open_client(tracking)
         self.reader = Reader(self.client, tracking.uri)
         self.experiment = str(experiment.experiment_id)
-        self._location = str(experiment.artifact_location)
         self._uris: dict[str, str] = {}  # run id -> where its artifacts are
         self._half_written: list[str] = []  # runs to take back once the store answers
 
@@ -164,56 +158,15 @@ class Recorder:
         retrying(lambda: self.client.delete_run(run_id), self.tracking.uri)
 
     def record(self, runs: Iterable[ConfigurationRun]) -> Iterator[tuple[int, str]]:
-        """Write configurations, each as one run, yielding (position, run id) of each as soon as it is final.
-
-        In a local database many are written in one transaction, and seen by others only when they are whole.
-        """
+        """Write each configuration as one run, yielding its position and run id as soon as it is final."""
         self._drop_half_written()
-        waiting = enumerate(runs)
-        while batch := dict(islice(waiting, _BATCH)):
-            for run in batch.values():
-                if run.replaces is not None:
-                    self.drop(run.replaces)
-            whole = self._record_whole(batch)
-            yield from whole.items()
-            for position, run in batch.items():
-                if position not in whole:
-                    yield position, self.record_configuration(run)
-
-    def _record_whole(self, batch: Mapping[int, ConfigurationRun]) -> dict[int, str]:
-        """Write those that one transaction can take; their run ids.
-
-        Their artifacts are on disk before. A process killed just between leaves some that no run has.
-        """
-        path, artifacts = sqlite_path(self.tracking.uri), local_artifacts(self._location)
-        if path is None or artifacts is None or any(sign in self._location for sign in "?#"):
-            return {}
-        if not retrying(lambda: bulk.is_known(path), self.tracking.uri):
-            return {}
-        finished = {position: self._finished(run) for position, run in batch.items()}
-        finished = {position: run for position, run in finished.items() if run.is_ordinary}
-        try:
-            for position, run in finished.items():
-                self._log_artifacts(run.run_id, batch[position])
-            runs = list(finished.values())
-            if retrying(lambda: bulk.write(path, self.experiment, runs), self.tracking.uri):
-                return {position: run.run_id for position, run in finished.items()}
-        except TrackingError:
-            remove(artifacts / run.run_id for run in finished.values())
-            raise
-        remove(artifacts / run.run_id for run in finished.values())
-        return {}
-
-    def _finished(self, run: ConfigurationRun) -> bulk.FinishedRun:
-        run_id = uuid.uuid4().hex
-        uri = f"{self._location.rstrip('/')}/{run_id}/artifacts"
-        self._uris[run_id] = uri
-        return bulk.FinishedRun(
-            run_id, run.name, run.status, uri, *_span(run), run.tags, run.params, run.metrics
-        )
+        for position, run in enumerate(runs):
+            if run.replaces is not None:
+                self.drop(run.replaces)
+            yield position, self.record_configuration(run)
 
     def record_configuration(self, run: ConfigurationRun) -> str:
-        """Write one configuration by MLflow's public calls. It is ended last: one left running is not whole.
+        """Write one configuration. It is ended last: one left running is not whole.
 
         If that fails it is taken back, at once or when ``record`` is called again.
         """
@@ -226,6 +179,7 @@ class Recorder:
             params = [Param(key, value) for key, value in run.params.items()]
             self._log_artifacts(run_id, run)
             retrying(lambda: self.client.log_batch(run_id, metrics=metrics, params=params), self.tracking.uri)
+            self._log_data(run_id, run.rows)
             self._end(run_id, run.status, now)
         except (TrackingError, KeyboardInterrupt):
             self._half_written.append(run_id)
@@ -246,6 +200,11 @@ class Recorder:
         self.log_json(run_id, "config.json", run.config)
         for name, path in run.files.items():
             self._log_file(run_id, name, path)
+
+    def _log_data(self, run_id: str, rows: Rows) -> None:
+        """The data sets of a run, which the UI's Datasets column shows."""
+        inputs = [_dataset_input(data) for data in used_data(rows)]
+        retrying(lambda: self.client.log_inputs(run_id, inputs), self.tracking.uri)
 
     def log_page(self, run_id: str, page: SweepPage) -> None:
         """What a sweep's parent run shows. Params that it has already stay: MLflow never changes one."""
@@ -268,8 +227,7 @@ class Recorder:
         )
         retrying(lambda: log_batch(metrics=metrics[:_METRICS]), self.tracking.uri)
         if run.inputs is None or not run.inputs.dataset_inputs:
-            inputs = [_dataset_input(data) for data in page.data]
-            retrying(lambda: self.client.log_inputs(run_id, inputs), self.tracking.uri)
+            self._log_data(run_id, page.rows)
         self._show_what_varies()
 
     def _show_what_varies(self) -> None:

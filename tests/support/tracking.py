@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from anomaly_sweep.config import TrackingConf
-from anomaly_sweep.tracking import bulk, names
+from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.content import ConfigurationRun
 from anomaly_sweep.tracking.sqlite import prepare
 from anomaly_sweep.tracking.writer import Recorder
@@ -69,10 +67,3 @@ def record(recorder: Recorder, rows: list[dict[str, Any]], **changes: Any) -> st
     """Record one configuration; its run id."""
     ((_, run_id),) = recorder.record([configuration_run(rows, **changes)])
     return run_id
-
-
-@contextmanager
-def public_calls() -> Iterator[None]:
-    """As on a database of another MLflow."""
-    with mock.patch.object(bulk, "REVISION", "another"):
-        yield

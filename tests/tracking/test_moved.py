@@ -13,11 +13,11 @@ from mlflow import MlflowClient
 
 from anomaly_sweep.config import TrackingConf
 from anomaly_sweep.errors import MissingArtifactError, TrackingError
-from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking import moved, names
 from anomaly_sweep.tracking.moved import relocation
 from anomaly_sweep.tracking.writer import Recorder
 from multirun_analysis.trials.read import collect
-from tests.support.tracking import public_calls, record, row, store
+from tests.support.tracking import record, row, store
 
 
 def filled(folder: Path) -> tuple[Recorder, str, str]:
@@ -96,13 +96,11 @@ def test_where_artifacts_are_now(tmp_path: Path) -> None:
     assert relocation(location, then, here) is None
 
 
-def test_a_moved_store_of_another_mlflow_is_told(tmp_path: Path) -> None:
+def test_a_moved_store_of_another_layout_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path / "a")
     (tmp_path / "a").rename(tmp_path / "b")
-    with (
-        public_calls(),
-        pytest.raises(TrackingError, match=r"moved.*a/mlartifacts.*tracking\.experiment"),
-    ):
+    monkeypatch.setattr(moved, "PLACES", {"runs": {"artifact_place"}})
+    with pytest.raises(TrackingError, match=r"moved.*a/mlartifacts.*tracking\.experiment"):
         opened(tmp_path / "b")
 
 

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.content import numbers_of
+from anomaly_sweep.tracking.content import numbers_of, used_data
 from anomaly_sweep.tracking.page import Launch, SweepPage, varying
 from anomaly_sweep.tracking.view import KIND_TAG, TRAINING, VIEW_TAG
 from anomaly_sweep.tracking.writer import Recorder
@@ -41,7 +41,7 @@ def test_what_a_page_shows() -> None:
     assert page.curves == [("auc_by_level/b/knn5", 1, 0.6), ("auc_by_level/b/knn5", 2, 0.8)]
     note = page.note("7")
     assert "[0.8000](#/experiments/7/runs/r2)" in note and LAUNCH.command in note
-    assert page.data == [("d", "data", {"screw": "1", "tile": "1"})]
+    assert used_data(page.rows) == [("d", "data", {"screw": "1", "tile": "1"})]
 
 
 def test_a_launch_that_computed_nothing_leaves_the_earlier_figures() -> None:

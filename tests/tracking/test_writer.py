@@ -6,6 +6,7 @@ import json
 import socket
 import sqlite3
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from anomaly_sweep.tracking import store as client_module
 from anomaly_sweep.tracking.content import mean_auc, per_class_note
 from anomaly_sweep.tracking.view import VIEW_TAG, runs_page
 from anomaly_sweep.tracking.writer import Recorder
-from tests.support.tracking import conf, configuration_run, public_calls, record, row, store
+from tests.support.tracking import conf, configuration_run, record, row, store
 
 
 def test_the_mean_needs_every_category() -> None:
@@ -82,7 +83,7 @@ def test_a_run_that_cannot_be_written_whole_is_taken_back(
         patched.setattr(recorder.client, call, refused)
         if not answers:
             patched.setattr(recorder.client, "delete_run", refused)
-        with public_calls(), pytest.raises(TrackingError, match=r"mlflow\.db cannot be used \(no\)"):
+        with pytest.raises(TrackingError, match=r"mlflow\.db cannot be used \(no\)"):
             record(recorder, [row("a", 0.5)], parent=parent)
     assert len(client.search_runs([recorder.experiment])) == (1 if answers else 2)
     run_id = record(recorder, [row("a", 0.5)], parent=parent)
@@ -93,8 +94,6 @@ def test_artifacts_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     recorder = Recorder(store(tmp_path))
     (tmp_path / "artifacts").write_text("in the way")
     with pytest.raises(TrackingError, match=r"artifacts cannot be written.*tracking\.artifacts"):
-        record(recorder, [row("a", 0.5)])
-    with public_calls(), pytest.raises(TrackingError, match="artifacts cannot be written"):
         record(recorder, [row("a", 0.5)])
     assert not recorder.client.search_runs([recorder.experiment])
 
@@ -249,3 +248,53 @@ def test_a_new_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch
         "mlflow.db.lock",
         "artifacts",
     }
+
+
+def test_a_deleted_experiment_is_refused(tmp_path: Path) -> None:
+    recorder = Recorder(store(tmp_path))
+    recorder.client.delete_experiment(recorder.experiment)
+    with pytest.raises(TrackingError, match="must be in the 'active' state"):
+        record(recorder, [row("a", 0.5)])
+    assert not list((tmp_path / "artifacts").glob("*"))
+
+
+def test_what_is_written_is_told_before_what_fails(tmp_path: Path) -> None:
+    """A configuration that is refused must not make others be recorded twice."""
+    recorder = Recorder(store(tmp_path))
+    runs = [
+        configuration_run([row(category, 0.5)], fingerprint=category) for category in ("a", "b", "(", "c")
+    ]
+    found: list[tuple[int, str]] = []
+    with pytest.raises(TrackingError, match="Invalid value"):
+        found.extend(recorder.record(runs))
+    assert [position for position, _ in found] == [0, 1]
+    there = {run.info.run_id for run in recorder.client.search_runs([recorder.experiment])}
+    assert {run_id for _, run_id in found} == there
+
+
+def test_another_writer_is_waited_for(tmp_path: Path) -> None:
+    recorder = Recorder(store(tmp_path))
+    holder = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    begun = time.monotonic()
+    thread = threading.Timer(0.5, lambda: holder.execute("ROLLBACK"))
+    thread.start()
+    record(recorder, [row("a", 0.5)])
+    assert time.monotonic() - begun > 0.4
+    thread.join()
+    holder.close()
+
+
+def test_a_run_shows_its_data(tmp_path: Path) -> None:
+    """One data set for the runs of a sweep, told apart from the same one in another state."""
+    recorder = Recorder(store(tmp_path))
+    state = {"dataset": "screws", "root": "data/screws"}
+    run_ids = [
+        record(recorder, [row("a", 0.5, data=digest, **state)], fingerprint=f"f{number}")
+        for number, digest in enumerate(("1", "1", "2"))
+    ]
+    (first, second, third) = (
+        recorder.client.get_run(run_id).inputs.dataset_inputs[0].dataset for run_id in run_ids
+    )
+    assert (first.name, first.source) == ("screws", '{"uri": "data/screws"}')
+    assert first.digest == second.digest != third.digest

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from anomaly_sweep.config import AnyConfiguration
 from anomaly_sweep.errors import TrackingError
@@ -67,7 +70,11 @@ class Parent:
 
 
 class Recording:
-    """Records configurations once all their trials are known."""
+    """Records configurations once all their trials are known, in a thread beside the computation.
+
+    MLflow's calls for one configuration take some 20 ms: meanwhile the workers get their next shards. Leaving
+    the context ends the thread after the configuration that it is at.
+    """
 
     def __init__(
         self,
@@ -89,31 +96,63 @@ class Recording:
         self._final: dict[int, Rows] = {}
         self._pause = _PAUSE_SECONDS
         self._pause_until = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recording")
+        self._stop = threading.Event()
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.shutdown(cancel_futures=True)
 
     def record_complete(self, *, all_of_them: bool = False) -> None:
-        """Record every configuration that is complete (or, at the end, all that are left), together.
+        """Have every configuration that is complete recorded; at the end, record all that are left.
 
         Raises
         ------
         TrackingError
             At the end, if the tracking store is still away.
         """
-        if time.monotonic() < self._pause_until and not all_of_them:
+        if all_of_them:
+            self.wait()
+            try:
+                self._write(self._open)
+            except TrackingError as error:
+                raise TrackingError(f"{error}. {kept_in_words(self.cache_dir / RESULTS)}") from error
             return
-        complete = [index for index in self._open if all_of_them or self._is_complete(index)]
-        fresh = [index for index in complete if not self._is_there(index)]
+        while self._waiting and self._waiting[0].done():
+            self._waiting.pop(0).result()
+        self._waiting.append(self._thread.submit(self._write_complete))
+
+    def wait(self) -> None:
+        """Wait for what is being recorded."""
+        while self._waiting:
+            self._waiting[0].result()
+            self._waiting.pop(0)
+
+    def _write_complete(self) -> None:
+        if time.monotonic() < self._pause_until:
+            return
         try:
-            for position, run_id in self.recorder.record(self._run(index) for index in fresh):
-                self._runs[fresh[position]] = run_id
+            self._write([index for index in self._open if self._is_complete(index)])
             self._pause = _PAUSE_SECONDS
         except TrackingError as error:
-            if all_of_them:
-                raise TrackingError(f"{error}. {kept_in_words(self.cache_dir / RESULTS)}") from error
             # Results are safe in the result store: compute on, and try again later.
             log.warning("not recorded for now: %s", error)
             self._pause_until = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        self._open = [index for index in self._open if index not in self._runs]
+
+    def _write(self, indices: Sequence[int]) -> None:
+        try:
+            fresh = [index for index in indices if not self._is_there(index)]
+            for position, run_id in self.recorder.record(self._run(index) for index in fresh):
+                self._runs[fresh[position]] = run_id
+                if self._stop.is_set():
+                    break
+        finally:
+            self._open = [index for index in self._open if index not in self._runs]
 
     def _is_complete(self, index: int) -> bool:
         return all(print_ in self.known for print_ in self.plan.cells[index].values())

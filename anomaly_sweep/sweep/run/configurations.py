@@ -102,11 +102,11 @@ def run_configurations(
     works = _to_do(plan, known)
     with terminal.busy("opening the tracking store"):
         recording = Recording(plan, Recorder(tracking), parent, known, cache_folder(runtime))
-    with terminal.busy("recording what is known"):
+    with recording:
         recording.record_complete()
-    _compute(plan, works, known, store, recording, runtime)
-    with terminal.busy("recording the runs"):
-        recording.record_complete(all_of_them=True)
+        _compute(plan, works, known, store, recording, runtime)
+        with terminal.busy("recording the runs"):
+            recording.record_complete(all_of_them=True)
         recorded = recording.outcomes()
         for one in recorded:
             if parent.run_id is None and one.run_id is not None:  # a sweep's are on its parent run

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from anomaly_sweep.sweep.record.recording import Parent, Recording
 from anomaly_sweep.sweep.run.configurations import run_configurations
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.detection.task import Detection
-from anomaly_sweep.tracking import bulk, names
+from anomaly_sweep.tracking import names
+from anomaly_sweep.tracking.content import ConfigurationRun
 from anomaly_sweep.tracking.sqlite import prepare
 from anomaly_sweep.tracking.writer import Recorder
 from tests.support.sweeps import KNN1, MVG, configuration, grid, runtime, tracking
@@ -55,10 +57,21 @@ def parent_of(conf: TrackingConf) -> Parent:
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Runs in each transaction."""
+    """Runs that are written together, each time before the computation goes on."""
     sizes: list[int] = []
-    write = bulk.write
-    monkeypatch.setattr(bulk, "write", lambda *given: (sizes.append(len(given[2])), write(*given))[1])
+    record, record_complete = Recorder.record, Recording.record_complete
+
+    def counted(self: Recorder, runs: Iterable[ConfigurationRun]) -> Iterator[tuple[int, str]]:
+        given = list(runs)
+        sizes.append(len(given))
+        return record(self, given)
+
+    def waited_for(self: Recording, **given: bool) -> None:
+        record_complete(self, **given)
+        self.wait()
+
+    monkeypatch.setattr(Recorder, "record", counted)
+    monkeypatch.setattr(Recording, "record_complete", waited_for)
     return sizes
 
 
@@ -94,28 +107,28 @@ def test_what_is_complete_is_recorded_together_as_shards_end(
     run_configurations(
         on_one_category_each(tiny_dataset, 0.3, 0.5, 0.7), tracking(tmp_path), runtime(tmp_path), Parent("x")
     )
-    assert writes == [3, 3]
+    assert [size for size in writes if size] == [3, 3]
 
 
-@pytest.mark.parametrize("committed", [False, True], ids=["before the commit", "after the commit"])
+@pytest.mark.parametrize("written", [False, True], ids=["before a run", "after a run"])
 def test_killed_while_recording(
-    committed: bool, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
+    written: bool, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
 ) -> None:
     conf, chosen = tracking(tmp_path), grid(tiny_dataset, ["level1"], [0.5, 0.3], [MVG, KNN1])
     parent = parent_of(conf)
-    write = bulk.write
+    record = Recorder.record_configuration
 
-    def killed(*given: Any) -> bool:
-        if committed:
-            assert write(*given)
+    def killed(self: Recorder, run: ConfigurationRun) -> str:
+        if written:
+            record(self, run)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(bulk, "write", killed)
+        patched.setattr(Recorder, "record_configuration", killed)
         with pytest.raises(Killed):
             run_configurations(chosen, conf, runtime(tmp_path), parent)
     assert computed == [4, 4]
-    assert len(children(MlflowClient(conf.uri))) == (4 if committed else 0)
+    assert len(children(MlflowClient(conf.uri))) == (1 if written else 0)
     outcomes = run_configurations(chosen, conf, runtime(tmp_path), parent)
     assert computed == [4, 4]
     there = {run.info.run_id: run.data.metrics["auc/mean"] for run in children(MlflowClient(conf.uri))}
@@ -128,6 +141,27 @@ def all_known(root: Path, folder: Path) -> Recording:
     plan = make_plan(grid(root, ["level1"], [0.5, 0.3], [MVG, KNN1]), FileIndex(folder / "cache" / "files"))
     known = {print_: TrialResult(print_, "ok", 0.5) for print_ in plan.fingerprints}
     return Recording(plan, Recorder(tracking(folder)), Parent("x"), known, folder / "cache")
+
+
+def test_leaving_ends_after_the_run_that_is_being_written(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Ctrl-C does: what is written is whole, and nothing is begun any more."""
+    recording = all_known(tiny_dataset, tmp_path)
+    begun, left = threading.Event(), threading.Event()
+    record = recording.recorder.record_configuration
+
+    def slow(run: ConfigurationRun) -> str:
+        begun.set()
+        left.wait()
+        return record(run)
+
+    monkeypatch.setattr(recording.recorder, "record_configuration", slow)
+    with recording:
+        recording.record_complete()
+        begun.wait()
+        threading.Timer(0.2, left.set).start()
+    assert [run.info.status for run in children(recording.recorder.client)] == ["FINISHED"]
 
 
 def test_a_store_that_goes_away_is_left_alone_for_longer_each_time(
@@ -151,6 +185,7 @@ def test_a_store_that_goes_away_is_left_alone_for_longer_each_time(
     monkeypatch.setattr(recording.recorder, "record", away)
     for count, expected in enumerate((2 * pause, 4 * pause, 8 * pause, pause), 1):
         recording.record_complete()
+        recording.wait()
         assert len(tries) == count
         assert recording._pause == expected
     assert tries == [4, 4, 2, 2]
@@ -174,6 +209,7 @@ def test_a_store_that_went_away_is_not_asked_at_every_shard(
         patched.setattr(recording.recorder, "record", away)
         recording.record_complete()
         recording.record_complete()
+        recording.wait()
         assert tries == [4]
     recording.record_complete(all_of_them=True)
     assert len(children(recording.recorder.client)) == 4
