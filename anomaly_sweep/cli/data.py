@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly_sweep import terminal
+from anomaly_sweep.config import GenerateConf
 from anomaly_sweep.datasets import (
     INDEX_FILE,
     FileIndex,
@@ -44,11 +45,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("generate", help="write the synthetic data set in MVTec AD's layout")
     make.add_argument("root", type=Path, metavar="ROOT", help="folder to create")
-    make.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    make.add_argument("--size", type=int, default=128, help="image width and height (default: %(default)s)")
-    make.add_argument("--n-train", type=int, default=24, help="training images a category (%(default)s)")
-    make.add_argument("--n-test-good", type=int, default=12, help="good test images a category (%(default)s)")
-    make.add_argument("--n-per-defect", type=int, default=6, help="images a defect type (%(default)s)")
+    make.add_argument("--seed", type=int, default=GenerateConf.seed, help="default: %(default)s")
+    make.add_argument(
+        "--size", type=int, default=GenerateConf.size, help="image width and height (default: %(default)s)"
+    )
+    make.add_argument(
+        "--n-train", type=int, default=GenerateConf.n_train, help="training images a category (%(default)s)"
+    )
+    make.add_argument(
+        "--n-test-good",
+        type=int,
+        default=GenerateConf.n_test_good,
+        help="good test images a category (%(default)s)",
+    )
+    make.add_argument(
+        "--n-per-defect",
+        type=int,
+        default=GenerateConf.n_per_defect,
+        help="images a defect type (%(default)s)",
+    )
     check = commands.add_parser("check", help="open every file of a data set and list all problems")
     check.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the categories")
     check.add_argument("--categories", metavar="A,B", help="check only these")

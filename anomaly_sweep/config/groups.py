@@ -25,9 +25,9 @@ class GenerateConf:
 
     seed: int = 0
     size: int = 128
-    n_train: int = 24
-    n_test_good: int = 12
-    n_per_defect: int = 6
+    n_train: int = 60
+    n_test_good: int = 20
+    n_per_defect: int = 10
 
 
 @dataclass

@@ -39,9 +39,9 @@ def generate(
     *,
     seed: int = 0,
     size: int = 128,
-    n_train: int = 24,
-    n_test_good: int = 12,
-    n_per_defect: int = 6,
+    n_train: int = 60,
+    n_test_good: int = 20,
+    n_per_defect: int = 10,
 ) -> None:
     """Write the synthetic data set: 5 textures and 10 objects with three defect types each.
 

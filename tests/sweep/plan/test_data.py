@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 from dataclasses import replace
@@ -15,6 +16,7 @@ from PIL import Image
 from anomaly_sweep.config import DatasetConf, GenerateConf, LayerConf
 from anomaly_sweep.datasets import Category
 from anomaly_sweep.datasets import file_index as manifest
+from anomaly_sweep.datasets.synthetic import generate
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.features.pooled import features_of
@@ -33,6 +35,8 @@ def test_default_root_is_the_configuration_s() -> None:
     conf = OmegaConf.load(ROOT / "conf" / "dataset" / "synthetic.yaml")
     assert Path(conf.root) == DEFAULT_ROOT
     assert GenerateConf(**conf.generate) == GenerateConf()
+    parameters = inspect.signature(generate).parameters
+    assert {name: parameters[name].default for name in conf.generate} == dict(conf.generate)
 
 
 @pytest.fixture
