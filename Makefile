@@ -8,7 +8,6 @@ STAMP := $(VENV)/.installed
 SWEEP ?= experiment=embedded_grid
 LOCALIZE ?= experiment=embedded_localize
 RESULTS ?= results/ono_mori
-RIDGE_RESULTS ?= results/ridge
 TRACKING_URI ?= sqlite:///mlflow.db
 PORT ?= 5000
 
@@ -29,15 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 sweep: $(STAMP) ## Run the study of Ono & Mori on the embedded images and print the paper's tables
 	$(BIN)/anomaly-sweep -m $(SWEEP)
-	@$(MAKE) --no-print-directory tables
-	@echo
-	@echo "Tables: $(RESULTS)/    Runs: make ui"
 
 localize: $(STAMP) ## Run the ridge paper's comparison on the embedded images and print its tables
 	$(BIN)/anomaly-sweep -m $(LOCALIZE)
-	$(BIN)/multirun-analysis tables --paper ridge --tracking-uri $(TRACKING_URI) --out $(RIDGE_RESULTS)
-	@echo
-	@echo "Tables: $(RIDGE_RESULTS)/    Runs: make ui"
 
 tables: $(STAMP) ## Make the tables again from the database alone, and check the paper's statements
 	$(BIN)/multirun-analysis tables --paper ono_mori --backbone all --tracking-uri $(TRACKING_URI) --out $(RESULTS)

@@ -13,7 +13,7 @@ from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers import PAPERS, paper_named
 from multirun_analysis.papers.analysis import Analyses, analyse, analysis_of
 from multirun_analysis.papers.base import AllChoices, Paper
-from multirun_analysis.rendering.html import page, table_html
+from multirun_analysis.rendering.html import page
 from multirun_analysis.rendering.table import Absent, Table
 from multirun_analysis.rendering.text import RENDERERS, to_text
 from multirun_analysis.rendering.write import table_files, write_tables
@@ -233,7 +233,7 @@ def _show(tables: Sequence[Table | Absent], form: str) -> None:
     if form == "text":
         terminal.say("\n".join(to_text(table, terminal.columns()) for table in shown).rstrip("\n"))
     elif form == "html":
-        print(page(shown[0].title if shown else "", "\n".join(map(table_html, shown))), end="")
+        print(page(shown[0].title if shown else "", shown), end="")
     else:
         print("\n".join(RENDERERS[SUFFIXES[form]](table) for table in shown), end="")
     _note([f"{table.title}: not made: {table.reason}" for table in absent])

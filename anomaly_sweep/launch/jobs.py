@@ -297,6 +297,17 @@ def open_sweep(
         raise
 
 
+@contextmanager
+def ending_callbacks(callbacks: Callbacks, config: DictConfig) -> Iterator[None]:
+    """``on_multirun_end`` for a sweep that is over although trials failed: Hydra leaves it out then."""
+    try:
+        yield
+    except SweepFailedError as error:
+        if error.reasons:
+            callbacks.on_multirun_end(config=config)
+        raise
+
+
 def sweep_grid(
     config: DictConfig,
     launcher: Launcher,

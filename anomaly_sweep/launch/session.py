@@ -109,10 +109,11 @@ class _Done:
     begun: float = 0.0
     rows: dict[str, Rows] = field(default_factory=dict)
     computed: set[str] | None = None
+    parent: Parent | None = None  # once it has ended
 
     def begin(self, now: float) -> None:
         """Another sweep: nothing is known of it."""
-        self.begun, self.rows, self.computed = now, {}, None
+        self.begun, self.rows, self.computed, self.parent = now, {}, None, None
 
 
 _done = _Done()
@@ -223,6 +224,11 @@ def current(folder: Path) -> Parent | None:
     return Parent(**json.loads(path.read_text())) if path.is_file() else None
 
 
+def ended() -> Parent | None:
+    """The sweep that this process started last, once it has ended and is recorded."""
+    return _done.parent
+
+
 def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
     """Put the long table, the scores and what its page shows on the parent run, and end it."""
     with ExitStack() as held:
@@ -241,6 +247,7 @@ def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
             if rows:  # params stay as they are first written
                 recorder.log_page(parent.run_id, SweepPage(parent.name, rows, _launch(config)))
             recorder.finish(parent.run_id, failed=failed)
+            _done.parent = parent
         except TrackingError as error:
             raise TrackingError(f"{error}. {kept_in_words(cache_dir / RESULTS)}") from error
 

@@ -42,6 +42,7 @@ class GridSweeper(Sweeper):
         """Keep what Hydra hands over and make the launcher."""
         self.config: DictConfig = config
         self.loader = hydra_context.config_loader
+        self.callbacks = hydra_context.callbacks
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -49,10 +50,10 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; raises after everything is done if a trial failed."""
         from anomaly_sweep.launch.hydra_state import answering
-        from anomaly_sweep.launch.jobs import sweep_grid
+        from anomaly_sweep.launch.jobs import ending_callbacks, sweep_grid
 
         assert self.launcher is not None
-        with answering(self.config):
+        with ending_callbacks(self.callbacks, self.config), answering(self.config):
             return sweep_grid(
                 self.config,
                 self.launcher,

@@ -91,6 +91,7 @@ class OptunaSweeper(Sweeper):
         """Keep what Hydra hands over and make the launcher."""
         self.config: DictConfig = config
         self.loader = hydra_context.config_loader
+        self.callbacks = hydra_context.callbacks
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -98,10 +99,11 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the search; raises after everything is done if a trial failed."""
         from anomaly_sweep.launch.hydra_state import answering
+        from anomaly_sweep.launch.jobs import ending_callbacks
         from anomaly_sweep.sweep.search.run import search_sweep
 
         assert self.launcher is not None
-        with answering(self.config):
+        with ending_callbacks(self.callbacks, self.config), answering(self.config):
             return search_sweep(
                 self.config,
                 self.launcher,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -15,6 +16,10 @@ from matplotlib.figure import Figure
 
 #: Okabe and Ito's colours, ordered so that neighbours differ in lightness too.
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of each glyph of a PDF
+
+_SPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
+_XLINK = f"{{{_SPACES['xlink']}}}href"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 GREY = "#8a8a8a"
@@ -58,15 +63,26 @@ def save(picture: Picture, folder: Path, note: str = "") -> list[Path]:
     return paths
 
 
-def inline_svg(picture: Picture, note: str = "") -> str:
-    """A figure as an ``svg`` element whose ids are its own, so that several can be on one page."""
+def inline_svg(picture: Picture, prefix: str = "") -> str:
+    """A figure as an ``svg`` element for a page, named; its ids begin with the prefix and its name."""
     buffer = io.StringIO()
     with matplotlib.rc_context(SETTINGS):
-        drawn(picture, note).savefig(buffer, format="svg", metadata=METADATA[".svg"])
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'\bid="', f'id="{picture.name}-', text)
-    return re.sub(r'(href="#|url\(#)', rf"\1{picture.name}-", text)
+        drawn(picture).savefig(buffer, format="svg", metadata=METADATA[".svg"])
+    root = ElementTree.fromstring(buffer.getvalue())
+    own = f"{prefix}{picture.name}-"
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, own + value)
+            elif key in ("href", _XLINK) and value.startswith("#"):
+                element.set(key, f"#{own}{value[1:]}")
+            elif value.startswith("url(#"):
+                element.set(key, f"url(#{own}{value[5:]}")
+    root.set("role", "img")
+    root.set("aria-label", picture.title)
+    for space, name in _SPACES.items():
+        ElementTree.register_namespace(space, name)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def drawn(picture: Picture, note: str = "") -> Figure:

@@ -12,7 +12,7 @@ import pandas as pd
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.papers import PAPERS, paper_named, papers_of
 from multirun_analysis.papers.base import OPTIONS, AllChoices, Paper
-from multirun_analysis.papers.verdicts import Claim
+from multirun_analysis.papers.verdicts import NOT_ENOUGH, Claim
 from multirun_analysis.rendering.table import Absent, Table
 from multirun_analysis.summary.effects import Effects
 from multirun_analysis.summary.study import Study
@@ -44,6 +44,12 @@ class Analysis:
     def claims_table(self) -> Table | None:
         """They as a table."""
         return self.paper.claims_table(self.claims, self.study)
+
+    @cached_property
+    def checked_table(self) -> Table | None:
+        """The statements that there are runs enough for; None where there are none."""
+        checked = [claim for claim in self.claims if claim.verdict != NOT_ENOUGH]
+        return self.paper.claims_table(checked, self.study) if checked else None
 
     @cached_property
     def effects(self) -> Effects | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Unpack
 
 import pandas as pd
+from markupsafe import Markup
 
 from anomaly_sweep.tracking.names import DETECTION, STATUS_OK
 from multirun_analysis.figures.style import Picture, inline_svg
-from multirun_analysis.papers.analysis import Analyses, Analysis, analyse
+from multirun_analysis.papers.analysis import Analysis, analyse
 from multirun_analysis.papers.base import AllChoices
-from multirun_analysis.rendering.html import page, table_html
+from multirun_analysis.rendering.html import rendered
 from multirun_analysis.rendering.table import Absent, Block, Cell, Row, Table
 from multirun_analysis.summary.coverage import provenance, random_weights
 from multirun_analysis.summary.study import Study
@@ -20,6 +21,8 @@ from multirun_analysis.trials.long_table import CHOICES
 from multirun_analysis.trials.run_info import Origin
 
 REASONS = 5
+#: Tables of effects that the page begins with.
+FIRST = ("best", "importance")
 
 
 def report(
@@ -48,58 +51,80 @@ def report(
     """
     found = analyse(trials, every=choices.get("backbone") is None, origins=origins, **choices)
     refused = [f"{name}: not in this report: {reason}" for name, reason in found.refused]
-    return _page(found, [*notes, *refused], origins)
+    return page_of(found.found, [*notes, *refused], origins)
 
 
-def _page(analyses: Analyses, notes: Sequence[str], origins: Sequence[Origin]) -> str:
-    found = analyses.found
-    sections = [_section(one, f"s{number}-") for number, one in enumerate(found)]
-    trials = pd.concat([one.study.trials() for one in found])
-    links = "".join(
-        f'<li><a href="#s{number}-top">{escape(_heading(one))}</a></li>' for number, one in enumerate(found)
+def page_of(
+    analyses: Sequence[Analysis],
+    notes: Sequence[str] = (),
+    origins: Sequence[Origin] = (),
+    searched: Sequence[Picture] = (),
+) -> str:
+    """`report` of studies that are settled, in their order.
+
+    Parameters
+    ----------
+    analyses
+        At least one.
+    notes, origins
+        As of `report`.
+    searched
+        Figures of a search.
+    """
+    trials = pd.concat([one.study.trials() for one in analyses])
+    tasks = dict.fromkeys(one.paper.task for one in analyses)
+    sweeps = sorted(trials["sweep"].dropna().unique())
+    return rendered(
+        "report.html.j2",
+        title=f"Anomaly detection sweep {', '.join(sweeps)}".strip(),
+        data=", ".join(dict.fromkeys(one.study.dataset or "data set not recorded" for one in analyses)),
+        provenance=provenance(trials, origins),
+        warnings=[*random_weights(trials), *warnings(trials), *notes],
+        sections=[_section(one, f"s{number}-") for number, one in enumerate(analyses)],
+        searched=[_drawn(picture, "search-") for picture in searched],
+        coverage=[
+            coverage_table([one.study for one in analyses if one.paper.task == task], task) for task in tasks
+        ],
     )
-    data = ", ".join(dict.fromkeys(one.study.dataset or "data set not recorded" for one in found))
-    tasks = dict.fromkeys(one.paper.task for one in found)
-    body = [
-        "<header>",
-        f"<h1>Anomaly detection sweep: {escape(data)}</h1>",
-        *(f'<p class="soft">{escape(text)}</p>' for text in provenance(trials, origins)),
-        *(
-            f'<p class="warning">{escape(text)}</p>'
-            for text in (*random_weights(trials), *warnings(trials), *notes)
-        ),
-        f'<nav aria-label="contents"><ul><li><a href="#coverage">Coverage</a></li>{links}</ul></nav>',
-        "</header>",
-        "<main>",
-        '<div id="coverage">',
-        *(
-            table_html(coverage_table([one.study for one in found if one.paper.task == task], task))
-            for task in tasks
-        ),
-        "</div>",
-        *sections,
-        "</main>",
-    ]
-    names = sorted(trials["sweep"].dropna().unique())
-    return page(f"Anomaly detection sweep {', '.join(names)}".strip(), "\n".join(body))
 
 
-def _heading(one: Analysis) -> str:
-    return one.study.backbone if one.paper.task == DETECTION else f"{one.study.backbone}: {one.paper.task}"
+@dataclass(frozen=True)
+class Section:
+    """One study on the page: its heading, tables and figures; ids begin with the prefix."""
+
+    prefix: str
+    heading: str
+    tables: list[Table | Absent]
+    figures: list[Drawn | Absent]
+    further: list[Table | Absent]
 
 
-def _section(one: Analysis, prefix: str) -> str:
-    """What there is to say of one study; ids begin with the prefix."""
-    name = escape(_heading(one))
-    parts = [f'<h2 id="{prefix}top">{name}</h2>']
-    if one.claims_table is not None:
-        parts.append(_part(one.claims_table, prefix))
-    parts += [_part(table, prefix) for table in one.tables]
-    if one.pictures:
-        parts += [f"<h2>Figures: {name}</h2>", *(_figure(picture, prefix) for picture in one.pictures)]
-    if one.effects_tables:
-        parts += [f"<h2>Effects: {name}</h2>", *(_part(table, prefix) for table in one.effects_tables)]
-    return "\n".join(parts)
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as it stands on the page."""
+
+    title: str
+    caption: str
+    svg: Markup
+
+
+def _section(one: Analysis, prefix: str) -> Section:
+    """The answer first: the best configurations and what matters, the tables, the statements with runs."""
+    effects = one.effects_tables
+    first = [table for table in effects if table.name in FIRST]
+    statements = [] if one.checked_table is None else [one.checked_table]
+    heading = one.study.backbone
+    return Section(
+        prefix,
+        heading if one.paper.task == DETECTION else f"{heading}: {one.paper.task}",
+        [*sorted(first, key=lambda table: FIRST.index(table.name)), *one.tables, *statements],
+        [_drawn(picture, prefix) if not isinstance(picture, Absent) else picture for picture in one.pictures],
+        [table for table in effects if table.name not in FIRST],
+    )
+
+
+def _drawn(picture: Picture, prefix: str) -> Drawn:
+    return Drawn(picture.title, picture.caption, Markup(inline_svg(picture, prefix)))
 
 
 def coverage_table(studies: Sequence[Study], task: str) -> Table:
@@ -125,7 +150,7 @@ def coverage_table(studies: Sequence[Study], task: str) -> Table:
 def warnings(trials: pd.DataFrame) -> list[str]:
     """Failed trials by reason, and a mean for which categories lack."""
     failed = trials[~trials["status"].eq(STATUS_OK).fillna(False).astype(bool)]
-    said = []
+    lines = []
     reasons = failed["reason"].value_counts()
     for reason, count in reasons.iloc[:REASONS].items():
         where = failed[failed["reason"] == reason]
@@ -134,29 +159,9 @@ def warnings(trials: pd.DataFrame) -> list[str]:
             for name in ("backbone", "layer", "localizer")
             if (there := sorted(map(str, where[name].dropna().unique())))
         ]
-        said.append(f"{count} trials failed ({'; '.join(spread)}): {str(reason) or 'no reason recorded'}")
+        lines.append(f"{count} trials failed ({'; '.join(spread)}): {str(reason) or 'no reason recorded'}")
     if len(reasons) > REASONS:
-        said.append(
+        lines.append(
             f"{int(reasons.iloc[REASONS:].sum())} more trials failed, for {len(reasons) - REASONS} reasons"
         )
-    return said
-
-
-def _part(table: Table | Absent, prefix: str) -> str:
-    return table_html(table, level=3, prefix=prefix) if isinstance(table, Table) else _absent(table)
-
-
-def _figure(picture: Picture | Absent, prefix: str) -> str:
-    if isinstance(picture, Absent):
-        return _absent(picture)
-    own = Picture(f"{prefix}{picture.name}", picture.title, picture.caption, picture.draw)
-    label = f'role="img" aria-label="{escape(picture.title)}"'
-    return (
-        f"<figure><h3>{escape(picture.title)}</h3>\n{inline_svg(own).replace('<svg', f'<svg {label}', 1)}\n"
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
-    )
-
-
-def _absent(absent: Absent) -> str:
-    reason = f'<p class="soft">Not made: {escape(absent.reason)}</p>'
-    return f"<section><h3>{escape(absent.title)}</h3>{reason}</section>"
+    return lines

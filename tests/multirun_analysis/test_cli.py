@@ -17,6 +17,7 @@ from multirun_analysis.figures.effects import pareto_picture
 from multirun_analysis.figures.style import Picture
 from multirun_analysis.papers.ono_mori.paper import OnoMori
 from multirun_analysis.rendering.table import Absent
+from multirun_analysis.reporting.page import Section
 from multirun_analysis.summary.effects import Effects
 from multirun_analysis.summary.study import DetectionStudy
 from multirun_analysis.trials.long_table import load_trials, save_trials
@@ -248,7 +249,10 @@ def test_tables_figures_and_report_on_the_parent_run(
         return [pareto_picture(found, study)]
 
     monkeypatch.setattr(OnoMori, "pictures", only_one)
-    monkeypatch.setattr("multirun_analysis.reporting.page._section", lambda one, prefix: one.study.backbone)
+    monkeypatch.setattr(
+        "multirun_analysis.reporting.page._section",
+        lambda one, prefix: Section(prefix, one.study.backbone, [], [], []),
+    )
     grid = {"layer": ("level6", "level7"), "pca_mode": ("npca50",), "estimator": ("knn1",)}
     parent, _ = store.add_sweep(make_rows(grid), "a")
     store.add_sweep(make_rows(grid), "b", start=90_000)

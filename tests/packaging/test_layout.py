@@ -45,6 +45,8 @@ FLOORS = (
     "multirun_analysis.figures",
     "multirun_analysis.papers",
     "multirun_analysis.reporting",
+    "multirun_analysis.sweep_page",
+    "multirun_analysis.callback",
     "multirun_analysis.ui",
     "multirun_analysis.commands",
     "multirun_analysis.cli",
@@ -149,6 +151,7 @@ def test_nobody_above_the_tasks_asks_which_task_it_is() -> None:
         "anomaly_sweep.cli.cache",
         "multirun_analysis",
         "multirun_analysis.cli",
+        "multirun_analysis.callback",
         *(module for module in FILES if module.startswith("hydra_plugins.") and module.count(".") > 1),
     ],
 )
