@@ -13,14 +13,17 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from anomaly_sweep.config import DETECTION, DETECTION_GROUPS, LOCALIZATION, LOCALIZER, NODE_TYPES, OPEN_NODES
+from anomaly_sweep.config import DETECTION, NODE_TYPES, OPEN_NODES, TASK
 from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.tasks import task_named, task_names
+from anomaly_sweep.tasks.base import Task
 
 COMPLETION_FLAGS = frozenset(("-sc", "--shell-completion"))
 _OWN_CONFIG_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
@@ -62,8 +65,11 @@ def check_overrides(arguments: Sequence[str], conf: Path) -> None:
             raise _unknown(key, "", name, groups, "config groups")
         if name in OPEN_NODES and rest:
             _check_open(name, key, rest[0], _chosen(name, overrides, conf), conf)
+        elif name == TASK and rest:
+            tasks = [task for task in _chosen(name, overrides, conf) if task in task_names()]
+            _check_node(key, [task_named(task).conf for task in tasks], rest)
         elif name in NODE_TYPES and rest:
-            _check_node(key, NODE_TYPES[name], rest)
+            _check_node(key, [NODE_TYPES[name]], rest)
 
 
 def _parsed(argument: str) -> Override | None:
@@ -107,25 +113,40 @@ def _check_task(overrides: Sequence[Override]) -> None:
     if "experiment" in chosen or any(o.is_hydra_override() for o in overrides):
         return  # they may choose the task
     task = chosen["task"].get_value_element_as_str() if "task" in chosen else DETECTION
-    idle = {DETECTION: (LOCALIZER,), LOCALIZATION: DETECTION_GROUPS}.get(task, ())
+    if task not in task_names():
+        return
     for key in chosen:
-        if key.split(".")[0] in idle:
-            other = LOCALIZATION if task == DETECTION else DETECTION
-            raise ConfigError(f"{key} has no part in task={task}; leave it out, or choose task={other}")
+        users = [name for name in task_names() if _takes_part(key, task_named(name))]
+        if users and task not in users:
+            raise ConfigError(
+                f"{key} has no part in task={task}; leave it out, or choose task={' or '.join(users)}"
+            )
 
 
-def _check_node(key: str, kind: type, rest: Sequence[str]) -> None:
-    """Follow a dotted key through nested dataclasses; what is below a dict or a list is open."""
+def _takes_part(key: str, task: Task[Any, Any]) -> bool:
+    """Whether a group is one of a task's, or a setting."""
+    group, _, rest = key.partition(".")
+    if group != TASK:
+        return group in task.groups
+    return rest.split(".")[0] in [field.name for field in dataclasses.fields(task.conf)]
+
+
+def _check_node(key: str, kinds: Sequence[type], rest: Sequence[str]) -> None:
+    """Follow a dotted key through nested dataclasses of any of these; below a dict or a list it is open."""
     within = key.split(".")[0]
     for part in rest:
-        fields = {field.name: typing.get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)}
+        fields = {
+            field.name: typing.get_type_hints(kind)[field.name]
+            for kind in kinds
+            for field in dataclasses.fields(kind)
+        }
         part = re.sub(r"\[.*", "", part)
         if part not in fields:
             raise _unknown(key, within, part, fields, f"keys of {within}")
         inner = [t for t in _alternatives(fields[part]) if dataclasses.is_dataclass(t)]
         if not inner:
             return
-        kind = typing.cast(type, inner[0])
+        kinds = [typing.cast(type, inner[0])]
         within = f"{within}.{part}"
 
 

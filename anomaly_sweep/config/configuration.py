@@ -6,28 +6,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep.config.groups import (
     DETECTION,
     LOCALIZATION,
+    NO_WEIGHTS,
     AugmentationConf,
     BackboneConf,
     DatasetConf,
     LayerConf,
+    LocalizationConf,
+    OwnTaskConf,
     PcaModeConf,
     PoolingConf,
-    TaskConf,
 )
-from anomaly_sweep.config.labels import label_of
+from anomaly_sweep.config.labels import label_of, text_of
 
 
 @dataclass(frozen=True)
 class AnyConfiguration(ABC):
     """What the configurations of every task have: a data set, a backbone, an augmentation, and labels."""
-
-    #: As in ``task=...``.
-    task_name: ClassVar[str]
 
     dataset: DatasetConf
     backbone: BackboneConf
@@ -37,6 +36,16 @@ class AnyConfiguration(ABC):
         @property
         def augmentation(self) -> AugmentationConf:
             """Of the training images."""
+
+    @property
+    @abstractmethod
+    def task_name(self) -> str:
+        """As in ``task=...``."""
+
+    @property
+    def task_target(self) -> str:
+        """What the task is found by: the name of one of ``anomaly_sweep.tasks``, or the path of a class."""
+        return self.task_name
 
     @property
     def task_label(self) -> str:
@@ -63,13 +72,16 @@ class AnyConfiguration(ABC):
 class Configuration(AnyConfiguration):
     """One choice of (backbone, layer, pooling, augmentation, pca_mode, estimator) on a data set."""
 
-    task_name: ClassVar[str] = DETECTION
-
     layer: LayerConf
     pooling: PoolingConf
     augmentation: AugmentationConf
     pca_mode: PcaModeConf
     estimator: Mapping[str, Any]
+
+    @property
+    def task_name(self) -> str:
+        """``detection``."""
+        return DETECTION
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -94,11 +106,14 @@ _NONE = AugmentationConf(name="none")
 class LocalizationConfiguration(AnyConfiguration):
     """One choice of (backbone, localizer) on a data set, with how maps are made and measured."""
 
-    task_name: ClassVar[str] = LOCALIZATION
-
-    task: TaskConf
+    task: LocalizationConf
     localizer: Mapping[str, Any]
     augmentation: AugmentationConf = field(default_factory=lambda: _NONE)
+
+    @property
+    def task_name(self) -> str:
+        """``localization``."""
+        return LOCALIZATION
 
     @property
     def task_label(self) -> str:
@@ -112,6 +127,50 @@ class LocalizationConfiguration(AnyConfiguration):
             "backbone": backbone_label(self.backbone),
             "localizer": label_of("localizer", self.localizer),
         }
+
+
+@dataclass(frozen=True)
+class OwnConfiguration(AnyConfiguration):
+    """One choice from each group that a task from elsewhere names, with the task's settings.
+
+    ``choices`` are the groups' nodes; ``backbone`` is :data:`NO_BACKBONE` where the task names none.
+    """
+
+    task: OwnTaskConf
+    choices: Mapping[str, Any]
+    augmentation: AugmentationConf = field(default_factory=lambda: _NONE)
+
+    @property
+    def task_name(self) -> str:
+        """As its config says."""
+        return self.task.name
+
+    @property
+    def task_target(self) -> str:
+        """The path of its class."""
+        return self.task._target_
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The choices as they are recorded, and the task's settings: a column of the long table each."""
+        groups = {group: group_label(group, node) for group, node in self.choices.items()}
+        return groups | {key: text_of(value) for key, value in self.settings.items()}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The task's own settings."""
+        return {key: value for key, value in vars(self.task).items() if key not in ("name", "_target_")}
+
+
+#: Of tasks that read no network's features.
+NO_BACKBONE = BackboneConf(name=NO_WEIGHTS, model=NO_WEIGHTS, levels={NO_WEIGHTS: ""}, weights=NO_WEIGHTS)
+
+
+def group_label(group: str, node: Any) -> str:
+    """The label of a choice of any group."""
+    if isinstance(node, BackboneConf):
+        return backbone_label(node)
+    return node.label if isinstance(node, PcaModeConf) else label_of(group, node)
 
 
 def dataset_label(dataset: DatasetConf) -> str:

@@ -13,10 +13,9 @@ from anomaly_sweep.errors import ConfigError
 POOLS = ("min", "max", "avg")
 ALL_LEVELS = "all"
 PRETRAINED, PACKAGED, RANDOM = "pretrained", "packaged", "random"
+#: Weights where there is no network.
+NO_WEIGHTS = "none"
 DETECTION, LOCALIZATION = "detection", "localization"
-LOCALIZER = "localizer"
-#: Groups that have a part in detection only.
-DETECTION_GROUPS = ("layer", "pooling", "augmentation", "pca_mode", "estimator")
 
 
 @dataclass
@@ -187,13 +186,25 @@ class PcaModeConf:
 class TaskConf:
     """What a trial answers: is an image anomalous (``detection``), or where is it (``localization``).
 
-    ``name`` is that of a package of ``anomaly_sweep.tasks``.
-
-    The other keys concern localization only: how a localizer's grid becomes an anomaly map, which variant of
-    the pixel metrics is recorded, and what is kept beside the numbers.
+    ``name`` is that of a package of ``anomaly_sweep.tasks``. A task's settings are a class derived from this.
     """
 
     name: str = DETECTION
+
+
+@dataclass
+class OwnTaskConf(TaskConf):
+    """Settings of a task from elsewhere, found by its class. One's own keys are fields of a derived class."""
+
+    name: str = MISSING
+    _target_: str = MISSING
+
+
+@dataclass
+class LocalizationConf(TaskConf):
+    """How a localizer's grid becomes an anomaly map, which pixel metrics are recorded, and what is kept."""
+
+    name: str = LOCALIZATION
     #: Standard deviation of the Gaussian that smooths an anomaly map, pixels of the input; 0 for none.
     sigma: float = 4.0
     #: AUPRO is integrated up to this false positive rate and divided by it.

@@ -96,12 +96,13 @@ def _changes(key: str, shipped: Any, own: Any) -> list[str]:
     if own is _ABSENT:
         return [f"~{key}"]
     same = own == shipped and isinstance(own, bool) == isinstance(shipped, bool)
-    return [] if same else [f"{key}={_text(own)}"]
+    return [] if same else [f"{key}={text_of(own)}"]
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A setting's value in a label: lists joined by ``+``, all but texts as JSON."""
     if isinstance(value, list):
-        return "+".join(map(_text, value)) or "none"
+        return "+".join(map(text_of, value)) or "none"
     if isinstance(value, str):
         return value
     return json.dumps(value, sort_keys=True)

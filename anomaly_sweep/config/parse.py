@@ -15,7 +15,6 @@ from anomaly_sweep.config.groups import (
     LayerConf,
     PcaModeConf,
     PoolingConf,
-    TaskConf,
 )
 from anomaly_sweep.config.runtime import RuntimeConf, TrackingConf
 from anomaly_sweep.errors import ConfigError
@@ -25,7 +24,8 @@ from anomaly_sweep.errors import ConfigError
 class RootConf:
     """The whole config of one job.
 
-    ``estimator`` and ``localizer`` are open: any ``_target_`` brings its own keys.
+    ``estimator`` and ``localizer`` are open, any ``_target_`` brings its own keys; those of ``task`` are its
+    task's.
     """
 
     dataset: DatasetConf = MISSING
@@ -35,7 +35,7 @@ class RootConf:
     augmentation: AugmentationConf = MISSING
     pca_mode: PcaModeConf = MISSING
     estimator: Any = MISSING
-    task: TaskConf = MISSING
+    task: Any = MISSING
     localizer: Any = MISSING
     tracking: TrackingConf = field(default_factory=TrackingConf)
     runtime: RuntimeConf = field(default_factory=RuntimeConf)
@@ -49,17 +49,26 @@ NODE_TYPES: dict[str, type] = {
     "pooling": PoolingConf,
     "augmentation": AugmentationConf,
     "pca_mode": PcaModeConf,
-    "task": TaskConf,
     "tracking": TrackingConf,
     "runtime": RuntimeConf,
 }
 #: Nodes whose keys are the arguments of their ``_target_``.
 OPEN_NODES = ("estimator", "localizer")
-NODES = (*NODE_TYPES, *OPEN_NODES)
+#: The node whose keys its task declares.
+TASK = "task"
+NODES = (*NODE_TYPES, TASK, *OPEN_NODES)
 
 
-def parse_node(name: str, node: Any) -> Any:
+def parse_node(name: str, node: Any, kind: type | None = None) -> Any:
     """A node of a composed config as its checked class (an open node: as a plain dict).
+
+    Parameters
+    ----------
+    name : str
+        Of the node.
+    node : DictConfig or mapping
+    kind : type, optional
+        Its class, where ``NODE_TYPES`` does not say.
 
     Raises
     ------
@@ -73,7 +82,7 @@ def parse_node(name: str, node: Any) -> Any:
             if not isinstance(value, dict) or "_target_" not in value or "name" not in value:
                 raise ConfigError(f"{name} needs the keys name and _target_ (see conf/{name}/)")
             return value
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(NODE_TYPES[name]), value))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind or NODE_TYPES[name]), value))
     except MissingMandatoryValue as error:
         raise ConfigError(f"{name}.{error.key} must be given: {name}.{error.key}=...") from error
     except OmegaConfBaseException as error:

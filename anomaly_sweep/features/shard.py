@@ -95,8 +95,8 @@ class Shard:
             described |= {"level": level, "node": self.backbone.levels[level]}
         return described
 
-    def training_content(self, level: str) -> dict[str, Any]:
-        """What decides the training features at a level, whatever anything is called."""
+    def training_content(self, level: str | None) -> dict[str, Any]:
+        """What decides the training features at a level (None: all), whatever anything is called."""
         described = self.about("train", level)
         names = ("extractor", "dataset", "category", "images", "backbone", "level")
         return {key: value for key, value in described.items() if key not in names} | {

@@ -20,9 +20,9 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anomaly_sweep.config import NODES, AnyConfiguration, parse_node
+from anomaly_sweep.config import NODES, AnyConfiguration
 from anomaly_sweep.launch import hydra_state
-from anomaly_sweep.tasks import configuration_of
+from anomaly_sweep.tasks import configuration_of, parse_node
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Composer:
         self._whole: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = {}
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int = 0) -> list[dict[str, Any]]:
-        """Node name -> parsed node (see ``config.parse_node``), for each job.
+        """Node name -> parsed node (see ``tasks.parse_node``), for each job.
 
         Jobs with the same setting of a node share the object.
 

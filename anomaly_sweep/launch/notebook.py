@@ -97,8 +97,8 @@ def long_table(outcomes: list[Outcome]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``anomaly_sweep.tracking.names.TRIAL_COLUMNS``; a failed trial has no ``image_auroc``, and a
-        ``reason``.
+        Columns ``anomaly_sweep.tracking.names.TRIAL_COLUMNS``, and labels of other tasks. A failed trial
+        has no ``image_auroc``, and a ``reason``.
 
     Examples
     --------
@@ -108,10 +108,10 @@ def long_table(outcomes: list[Outcome]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from anomaly_sweep.tracking.names import TRIAL_COLUMNS
+    from anomaly_sweep.tracking.names import columns_of
 
     rows = [row for outcome in outcomes for row in outcome.rows]
-    return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    return pd.DataFrame(rows, columns=columns_of(rows))
 
 
 @contextmanager

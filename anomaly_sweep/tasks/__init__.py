@@ -8,25 +8,63 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from anomaly_sweep import config
 from anomaly_sweep.checks import one_of
-from anomaly_sweep.config import NODES, parse_node
+from anomaly_sweep.config import NODES, TASK, OwnTaskConf
 from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.instantiate import target_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf
+    from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TaskConf, TrackingConf
     from anomaly_sweep.tasks.base import Task
 
 
 def task_names() -> list[str]:
-    """The tasks there are."""
+    """The tasks of the project, by name."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def task_of(configuration: AnyConfiguration) -> Task[Any, Any]:
     """The task of a configuration."""
-    return task_named(configuration.task_name)
+    return task_at(configuration.task_target)
+
+
+@cache
+def task_at(target: str) -> Task[Any, Any]:
+    """The task of a name (see :func:`task_named`), or of the path of a class.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    from anomaly_sweep.tasks.base import Task
+
+    if "." not in target:
+        return task_named(target)
+    found = target_of(TASK, {"_target_": target})
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise ConfigError(f"task._target_={target} is no task: derive it from anomaly_sweep.tasks.base.Task")
+    return found()
+
+
+def parse_node(name: str, node: Any) -> Any:
+    """A node of a composed config as its checked class; a task's settings as the class that the task has.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`anomaly_sweep.config.parse_node`, or if there is no such task.
+    """
+    if name != TASK:
+        return config.parse_node(name, node)
+    own = "_target_" in node
+    task = task_at(str(node["_target_" if own else "name"]))
+    if own and not issubclass(task.conf, OwnTaskConf):
+        raise ConfigError(f"task._target_={node['_target_']}: its conf has to derive from OwnTaskConf")
+    return config.parse_node(name, node, task.conf)
 
 
 @cache
@@ -51,7 +89,7 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
     ConfigError
         If nodes do not fit each other.
     """
-    configuration: AnyConfiguration = task_named(nodes["task"].name).configuration(nodes)
+    configuration: AnyConfiguration = task_at(_target(nodes[TASK])).configuration(nodes)
     crop = configuration.dataset.center_crop
     if crop is not None and crop > configuration.input_size:
         raise ConfigError(
@@ -59,6 +97,10 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
             f"{configuration.input_size} pixels (dataset.input_size)"
         )
     return configuration
+
+
+def _target(settings: TaskConf) -> str:
+    return settings._target_ if isinstance(settings, OwnTaskConf) else settings.name
 
 
 def parse(cfg: DictConfig) -> tuple[AnyConfiguration, TrackingConf, RuntimeConf]:

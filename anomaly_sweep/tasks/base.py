@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_sweep.config import AnyConfiguration, RuntimeConf
+from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TaskConf
 from anomaly_sweep.datasets import Category, FileIndex
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.backbone.cost import NetworkCost
@@ -125,7 +125,9 @@ class Task(ABC, Generic[C, T]):
     name: ClassVar[str]
     #: The paper whose tables its trials fill (``multirun-analysis tables --paper``), if any.
     paper: ClassVar[str | None] = None
-    #: Config groups that its configurations are labelled by: columns of the long table.
+    #: Its settings: the keys of the node ``task``.
+    conf: ClassVar[type[TaskConf]] = TaskConf
+    #: Config groups that its configurations are labelled by, columns of the long table. Others have no part.
     groups: ClassVar[tuple[str, ...]]
     #: Those of ``config.OBJECTIVES`` that its trials have no number for.
     lacks: ClassVar[tuple[str, ...]] = ()
@@ -191,9 +193,9 @@ class Task(ABC, Generic[C, T]):
         """
         return None
 
-    @abstractmethod
     def missing(self, work: ShardWork, cache: FeatureCache) -> Sequence[str]:
         """The levels whose features have, or may have, to be made: what the network is needed for."""
+        return work.shard.missing(cache, work.levels())
 
     def fit_bytes(self, work: ShardWork, runtime: RuntimeConf) -> float:
         """The most bytes that fitting one of a shard's trials holds, where that is worth counting."""
@@ -290,13 +292,14 @@ def of_images(
 
 
 def features_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
-    """Identity of a shard's features at some levels."""
-    return fingerprint(*(shard.about(split, level) for split in ("train", "test") for level in levels))
+    """Identity of a shard's features at some levels; of its images, where none is read."""
+    read = levels or (None,)
+    return fingerprint(*(shard.about(split, level) for split in ("train", "test") for level in read))
 
 
 def training_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
     """Identity of a shard's training features at some levels, whatever anything is called."""
-    return fingerprint([shard.training_content(level) for level in levels])
+    return fingerprint([shard.training_content(level) for level in levels or (None,)])
 
 
 def guarded(trial: Trial, compute: Callable[..., TrialResult], *arguments: Any) -> TrialResult:

@@ -7,6 +7,7 @@ names only.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 #: Params of a child run: its group choices (six for detection, two for localization), then what they were
 #: applied to.
@@ -140,3 +141,13 @@ TRIAL_COLUMNS = (
 )
 STATUS_OK = "ok"
 STATUS_FAILED = "failed"
+
+
+def columns(found: Iterable[str]) -> list[str]:
+    """The long table's columns: ``TRIAL_COLUMNS``, then whatever else there is, labels of other tasks."""
+    return list(dict.fromkeys((*TRIAL_COLUMNS, *found)))
+
+
+def columns_of(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """:func:`columns` of rows."""
+    return columns(name for row in rows for name in row)

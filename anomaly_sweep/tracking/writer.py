@@ -245,7 +245,7 @@ class Recorder:
         """The sweep's long table as Parquet on its parent run."""
         import pandas as pd
 
-        frame = pd.DataFrame(list(rows), columns=list(names.TRIAL_COLUMNS))
+        frame = pd.DataFrame(list(rows), columns=names.columns_of(rows))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / names.LONG_TABLE
             retrying(lambda: frame.to_parquet(path, index=False), self.tracking.uri)

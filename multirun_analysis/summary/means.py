@@ -11,7 +11,7 @@ import pandas as pd
 
 from anomaly_sweep.tracking.names import STATUS_OK
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.trials.long_table import DIMENSIONS, crops_in_words
+from multirun_analysis.trials.long_table import crops_in_words, dimensions
 
 MISSING = "missing"
 NO_VALUE = "no value"
@@ -137,7 +137,7 @@ def _refuse_mixtures(
     named = {rows, cols, *average_over, *fixed}
     free = [
         dimension
-        for dimension in DIMENSIONS
+        for dimension in dimensions(trials)
         if dimension not in named
         and trials[dimension].nunique() > 1  # of most there is one: no need to look into the cells
         and (trials.groupby([rows, cols])[dimension].nunique().gt(1).any() or dimension == "dataset")

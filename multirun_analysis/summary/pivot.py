@@ -14,11 +14,9 @@ from multirun_analysis.summary.coverage import coverage, provenance, random_weig
 from multirun_analysis.summary.means import MeanTable, mean_table
 from multirun_analysis.trials.filter import check_column, matching, parse_where
 from multirun_analysis.trials.labels import ordered
-from multirun_analysis.trials.long_table import DIMENSIONS, crops_in_words
+from multirun_analysis.trials.long_table import crops_in_words, dimensions
 from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import tasks_of, trials_of
-
-AXES = ("category", *DIMENSIONS)
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def pivot(
         frame = trials_of(frame, measure.task)
     frame = crops_in_words(frame)
     for name in (rows, cols, *average_over):
-        if check_column(name) not in AXES:
+        if check_column(name, frame) not in ("category", *dimensions(frame)):
             raise AnalysisError(f"{name} is no dimension of a table: choose one with --{name}")
     if rows == cols:
         raise AnalysisError(f"--rows and --cols are both {rows}: choose two different dimensions")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import STATUS_OK, TRIAL_COLUMNS
-from multirun_analysis.trials.long_table import CHOICES, LABELS
+from anomaly_sweep.tracking.names import STATUS_OK
+from multirun_analysis.trials.long_table import CHOICES, LABELS, other_labels
 from multirun_analysis.trials.run_info import RunEnd
 
 
@@ -18,21 +18,22 @@ def drop_duplicates(trials: pd.DataFrame, ends: Mapping[str, RunEnd]) -> tuple[p
     failure. Of rows that have the same labels but are not known to be the same, the one whose run
     finished last is kept, whatever came of it. A row read twice from one run is not counted.
     """
+    others = other_labels(trials)
     ranked = trials.assign(
         _ok=trials["status"].eq(STATUS_OK).fillna(False).astype(bool),
         _finished=[run in ends and ends[run].finished for run in trials["run_id"]],
         _time=[ends[run].time if run in ends else 0 for run in trials["run_id"]],
     )
-    once = ranked.drop_duplicates(["run_id", *LABELS], keep="last")
+    once = ranked.drop_duplicates(["run_id", *LABELS, *others], keep="last")
     known = once["fingerprint"].notna()
     by_fingerprint = (
         once[known]
         .sort_values(["_ok", "_finished", "_time"], kind="stable")
-        .drop_duplicates(["fingerprint", "category", *CHOICES], keep="last")
+        .drop_duplicates(["fingerprint", "category", *CHOICES, *others], keep="last")
     )
     kept = (
         pd.concat([by_fingerprint, once[~known]])
         .sort_values(["_finished", "_time"], kind="stable")
-        .drop_duplicates(list(LABELS), keep="last")
+        .drop_duplicates([*LABELS, *others], keep="last")
     )
-    return kept[list(TRIAL_COLUMNS)].reset_index(drop=True), len(once) - len(kept)
+    return kept[list(trials.columns)].reset_index(drop=True), len(once) - len(kept)

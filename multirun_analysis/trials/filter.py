@@ -8,9 +8,7 @@ import pandas as pd
 
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.trials.labels import ordered
-from multirun_analysis.trials.long_table import DIMENSIONS
-
-COLUMNS = ("sweep", "category", *DIMENSIONS)
+from multirun_analysis.trials.long_table import dimensions
 
 
 def parse_where(text: str, frame: pd.DataFrame, option: str = "--where") -> dict[str, tuple[Any, ...]]:
@@ -33,7 +31,7 @@ def parse_where(text: str, frame: pd.DataFrame, option: str = "--where") -> dict
     conditions: dict[str, tuple[Any, ...]] = {}
     for part in filter(None, (part.strip() for part in text.split("&"))):
         name, equals, values = part.partition("=")
-        name = check_column(name.strip())
+        name = check_column(name.strip(), frame)
         if not equals or not values.strip():
             raise AnalysisError(f"{option} {part!r}: write name=value, alternatives as name=value|value")
         if name in conditions:
@@ -50,7 +48,7 @@ def parse_where(text: str, frame: pd.DataFrame, option: str = "--where") -> dict
     return conditions
 
 
-def check_column(name: str) -> str:
+def check_column(name: str, frame: pd.DataFrame) -> str:
     """A column trials can be chosen or arranged by.
 
     Raises
@@ -58,8 +56,9 @@ def check_column(name: str) -> str:
     AnalysisError
         If it is not one; the message names them all.
     """
-    if name not in COLUMNS:
-        raise AnalysisError(f"trials have no dimension {name!r}; there are: {', '.join(COLUMNS)}")
+    there = ("sweep", "category", *dimensions(frame))
+    if name not in there:
+        raise AnalysisError(f"trials have no dimension {name!r}; there are: {', '.join(there)}")
     return name
 
 

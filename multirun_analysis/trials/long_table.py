@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import CONTEXT_PARAMS, DETECTION, GROUPS, PREFIXES, STATUS_OK, TRIAL_COLUMNS
+from anomaly_sweep.tracking.names import (
+    CONTEXT_PARAMS,
+    DETECTION,
+    GROUPS,
+    PREFIXES,
+    STATUS_OK,
+    TRIAL_COLUMNS,
+    columns,
+)
 from multirun_analysis.errors import AnalysisError
 
 DIMENSIONS = (*CONTEXT_PARAMS, *GROUPS, "localizer")
-
-if TYPE_CHECKING:
-    pass
 
 #: Measures that a failed trial lacks.
 METRICS = tuple(PREFIXES)
@@ -35,31 +39,41 @@ def as_trials(rows: pd.DataFrame) -> pd.DataFrame:
 
     Texts are pandas strings (empty ones missing, but for ``reason``), counts are nullable integers,
     measures are floats with NaN where missing. The metrics are missing where the status is not ok. Trials
-    recorded before there were tasks are of detection.
+    recorded before there were tasks are of detection. Further columns are labels of other tasks: texts.
     """
-    rows = rows.reindex(columns=list(TRIAL_COLUMNS))
-    columns: dict[str, pd.Series] = {}
-    for name in TRIAL_COLUMNS:
+    rows = rows.reindex(columns=columns(map(str, rows.columns)))
+    typed: dict[str, pd.Series] = {}
+    for name in rows.columns:
         column = rows[name]
         if column.isna().all():  # quick: each task leaves the other's columns so
             kind = "float64" if name in FLOATS else "Int64" if name in INTEGERS else "string"
-            columns[name] = pd.Series(float("nan") if name in FLOATS else pd.NA, rows.index, dtype=kind)
+            typed[name] = pd.Series(float("nan") if name in FLOATS else pd.NA, rows.index, dtype=kind)
             if name == "reason":
-                columns[name] = columns[name].fillna("")
+                typed[name] = typed[name].fillna("")
         elif name in FLOATS:
-            columns[name] = pd.to_numeric(column, errors="coerce").astype("float64")
+            typed[name] = pd.to_numeric(column, errors="coerce").astype("float64")
         elif name in INTEGERS:
-            columns[name] = pd.to_numeric(column, errors="coerce").astype("Float64").astype("Int64")
+            typed[name] = pd.to_numeric(column, errors="coerce").astype("Float64").astype("Int64")
         elif name == "reason":
-            columns[name] = column.astype("string").fillna("")
+            typed[name] = column.astype("string").fillna("")
         else:
             text = column.astype("string")
             empty = text.eq("").to_numpy(dtype=bool, na_value=False)
-            columns[name] = text.mask(empty, pd.NA) if empty.any() else text
-    trials = pd.DataFrame(columns)
+            typed[name] = text.mask(empty, pd.NA) if empty.any() else text
+    trials = pd.DataFrame(typed)
     trials["task"] = trials["task"].fillna(DETECTION)
     trials.loc[(trials["status"] != STATUS_OK).fillna(True).astype(bool), list(METRICS)] = float("nan")
     return trials
+
+
+def other_labels(trials: pd.DataFrame) -> tuple[str, ...]:
+    """Labels of tasks from elsewhere: the columns beyond the contract's."""
+    return tuple(str(name) for name in trials.columns if name not in TRIAL_COLUMNS)
+
+
+def dimensions(trials: pd.DataFrame) -> tuple[str, ...]:
+    """What trials can be told apart by: `DIMENSIONS`, and `other_labels`."""
+    return (*DIMENSIONS, *other_labels(trials))
 
 
 def crops_in_words(trials: pd.DataFrame) -> pd.DataFrame:

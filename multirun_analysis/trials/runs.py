@@ -204,7 +204,7 @@ def _child_rows(reader: Reader, children: list[Run], notes: list[str]) -> pd.Dat
             f"{without} of {len(children)} runs have no readable {names.PER_CLASS_TABLE}: "
             "their values were read from the runs' metrics"
         )
-    return pd.DataFrame(rows, columns=list(names.TRIAL_COLUMNS))
+    return pd.DataFrame(rows, columns=names.columns_of(rows))
 
 
 def _rows_of_metrics(run: Run) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ KEYS = [
     ("+pca_mode.rat=1 ~pooling ++runtime.x=1 hydra.sweeper.params=1 --cfg job -m pca_mode.rate=[", None),
     ("--config-dir=mine pca_mode.rat=0.3", None),
     ("localizer=padim", "localizer has no part in task=detection; leave it out, or choose task=localization"),
+    ("task.sigma=2", "task.sigma has no part in task=detection; leave it out, or choose task=localization"),
     ("task=localization pca_mode.rate=0.3", "pca_mode.rate has no part in task=localization"),
     ("task=localization layer=level1,level2", "layer has no part in task=localization"),
     ("task=localization localizer=padim localizer.chanels=9", "Did you mean localizer.channels?"),
@@ -78,8 +79,8 @@ VALUES = [
     ("pooling.kinds=[avg,sum]", "pooling.kinds=sum is not allowed; allowed: min, max, avg"),
     ("dataset.categories=[]", "dataset.categories=[] names no category"),
     ("dataset=folder", "dataset.root must be given"),
-    ("task.fpr_limit=0", "task.fpr_limit=0.0 is outside (0, 1]"),
-    ("task.connectivity=6", "task.connectivity=6 is not allowed; allowed: 4, 8"),
+    ("task=localization task.fpr_limit=0", "task.fpr_limit=0.0 is outside (0, 1]"),
+    ("task=localization task.connectivity=6", "task.connectivity=6 is not allowed; allowed: 4, 8"),
     ("runtime.objectives=[aupro]", "runtime.objectives=aupro needs task=localization"),
     ("pca_mode=npca35", "npca50"),  # Hydra's list
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from anomaly_sweep.config import LocalizationConfiguration, TaskConf
+from anomaly_sweep.config import LocalizationConf, LocalizationConfiguration
 from anomaly_sweep.localization.base import Maps, Scored, Shapes
 from tests.support.sweeps import configuration
 
@@ -69,4 +69,4 @@ def localization(
     if center_crop is not None:
         dataset = type(dataset)(**{**vars(dataset), "center_crop": center_crop})
     settings = {"name": "localization", "sigma": 2.0, "figure": False, **task}
-    return LocalizationConfiguration(dataset, plain.backbone, TaskConf(**settings), localizer_)
+    return LocalizationConfiguration(dataset, plain.backbone, LocalizationConf(**settings), localizer_)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from anomaly_sweep.config import PACKAGED, PRETRAINED, RANDOM, BackboneConf
+from anomaly_sweep.config import NO_WEIGHTS, PACKAGED, PRETRAINED, RANDOM, BackboneConf
 from anomaly_sweep.errors import WeightsError
 from anomaly_sweep.features.backbone.packaged import packaged
 from anomaly_sweep.fingerprint import file_digest
@@ -38,6 +38,8 @@ def weights_label(backbone: BackboneConf) -> str:
         return f"pretrained:{backbone.model}"
     if backbone.weights == RANDOM:
         return f"random:seed{backbone.weights_seed}"
+    if backbone.weights == NO_WEIGHTS:
+        return NO_WEIGHTS
     path = _weight_file(backbone)
     if backbone.weights == PACKAGED:
         return f"packaged:{packaged(backbone.model).requirement}"
@@ -52,6 +54,8 @@ def weights_identity(backbone: BackboneConf) -> dict[str, str]:
     WeightsError
         If the weights are a file that is not there or cannot be read.
     """
+    if backbone.weights == NO_WEIGHTS:
+        return {"weights": NO_WEIGHTS}
     if backbone.weights == RANDOM:  # the initialisation belongs to the libraries' versions
         libraries = " ".join(f"{name}=={version(name)}" for name in ("torch", "timm"))
         return {"weights": f"random:seed{backbone.weights_seed} {libraries}"}

@@ -14,7 +14,7 @@ from anomaly_sweep.config import (
     RuntimeConf,
 )
 from anomaly_sweep.errors import ConfigError
-from anomaly_sweep.tasks import task_named, task_names, task_of
+from anomaly_sweep.tasks import task_at, task_named, task_names, task_of
 
 #: Settings that change no number, or that rows tell apart.
 _NOT_RESULTS = (
@@ -34,9 +34,9 @@ def check_settings(configurations: Iterable[AnyConfiguration]) -> None:
     """
     by_task: dict[str, list[AnyConfiguration]] = defaultdict(list)
     for configuration in configurations:
-        by_task[configuration.task_name].append(configuration)
-    for name, own in by_task.items():
-        task_named(name).check(own)
+        by_task[configuration.task_target].append(configuration)
+    for target, same in by_task.items():
+        task_at(target).check(same)
 
 
 def check_told_apart(configurations: Iterable[AnyConfiguration]) -> None:

@@ -63,7 +63,7 @@ def describe(
         f"shards              {len(works)} to work through of {len(plan.works)}",
         f"spectra             {len(spectra)}",
     ]
-    for key, same in _by_network(works).items():
+    for key, same in _by_network([work for work in works if work.levels()]).items():
         making = [shard for shard in (forecast.shards[key_of(work)] for work in same) if shard.images]
         shard = same[0].shard
         line = f"features            {shard.backbone.name} at {shard.side} px: "

@@ -116,6 +116,8 @@ def network_key(work: ShardWork) -> str:
 
 def _cost_of(work: ShardWork) -> NetworkCost:
     """A nominal cost where the network cannot be counted: whoever makes it tells what is wrong with it."""
+    if not work.levels():
+        return NetworkCost({}, {}, {})
     backbone = work.shard.backbone
     try:
         return network_cost(backbone, work.shard.side)

@@ -10,7 +10,7 @@ from anomaly_sweep.config import DETECTION, Configuration, RuntimeConf
 from anomaly_sweep.estimators.create import check_each, identity
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.backbone.device import on_cuda
-from anomaly_sweep.features.cache.store import FeatureCache, cache_at
+from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.features.pooled import features_of
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import ShardWork, Task, Tick, TrialResult, reason_of
@@ -66,10 +66,6 @@ class Detection(Task[Configuration, DetectionTrial]):
             dict(configuration.estimator),
             content,
         )
-
-    def missing(self, work: ShardWork, cache: FeatureCache) -> list[str]:
-        """Those that the cache lacks."""
-        return work.shard.missing(cache, work.levels())
 
     def run(
         self, work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int = 1, budget: float = 0.0

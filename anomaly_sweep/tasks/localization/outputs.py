@@ -15,7 +15,7 @@ from anomaly_sweep.errors import CacheError
 from anomaly_sweep.unwritable import is_unwritable, say_once
 
 if TYPE_CHECKING:
-    from anomaly_sweep.config import TaskConf
+    from anomaly_sweep.config import LocalizationConf
     from anomaly_sweep.features.shard import Shard
     from anomaly_sweep.tasks.localization.trial import LocalizationTrial
 
@@ -23,18 +23,18 @@ CASES = "cases.png"
 MAPS = "maps.safetensors"
 
 
-def names_of(task: TaskConf) -> list[str]:
+def names_of(task: LocalizationConf) -> list[str]:
     """The files that a trial with these settings leaves."""
     return [CASES] * task.figure + [MAPS] * task.save_maps
 
 
-def outputs_of(cache_dir: Path, print_: str, task: TaskConf) -> dict[str, Path]:
+def outputs_of(cache_dir: Path, print_: str, task: LocalizationConf) -> dict[str, Path]:
     """Name -> file, for those that are there."""
     folder = cache_dir / "localization" / print_[:2] / print_
     return {name: folder / name for name in names_of(task) if (folder / name).is_file()}
 
 
-def are_there(cache_dir: Path, print_: str, task: TaskConf) -> bool:
+def are_there(cache_dir: Path, print_: str, task: LocalizationConf) -> bool:
     """Whether all of them are there."""
     return len(outputs_of(cache_dir, print_, task)) == len(names_of(task))
 

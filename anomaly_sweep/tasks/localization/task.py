@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anomaly_sweep.config import LOCALIZATION, LocalizationConfiguration, RuntimeConf
+from anomaly_sweep.config import LOCALIZATION, LocalizationConf, LocalizationConfiguration, RuntimeConf
 from anomaly_sweep.datasets import Category, FileIndex, masks_digest
 from anomaly_sweep.datasets.folder import ORPHAN_MASKS
 from anomaly_sweep.errors import ConfigError, DatasetError
@@ -23,6 +23,7 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
 
     name = LOCALIZATION
     paper = "ridge"
+    conf = LocalizationConf
     groups = LOCALIZATION_GROUPS
 
     def configuration(self, nodes: Mapping[str, Any]) -> LocalizationConfiguration:

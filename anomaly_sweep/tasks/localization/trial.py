@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomaly_sweep.config import TaskConf
+from anomaly_sweep.config import LocalizationConf
 from anomaly_sweep.tasks.base import ShardWork, Trial
 from anomaly_sweep.tasks.localization.outputs import are_there, outputs_of
 
@@ -19,7 +19,7 @@ class LocalizationTrial(Trial):
     """What is done with a shard's feature maps (``task=localization``)."""
 
     localizer: dict[str, Any]
-    task: TaskConf
+    task: LocalizationConf
 
     def outputs(self, cache_dir: Path) -> dict[str, Path]:
         """Its pictures and maps."""

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from anomaly_sweep.cli.sweep import main
-from anomaly_sweep.config import DatasetConf, GenerateConf, LocalizationConfiguration, TaskConf
+from anomaly_sweep.config import DatasetConf, GenerateConf, LocalizationConf, LocalizationConfiguration
 from anomaly_sweep.datasets import FileIndex
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.sweep.plan.checks import check_told_apart
@@ -37,7 +37,7 @@ def state_of(root: Path, index: Path, *, localization: bool = False, **changes: 
     dataset = DatasetConf(**{"name": "own", "root": str(root), **changes})
     base = configuration(root, dataset=dataset)
     chosen = (
-        LocalizationConfiguration(dataset, base.backbone, TaskConf(name="localization"), RIDGE)
+        LocalizationConfiguration(dataset, base.backbone, LocalizationConf(name="localization"), RIDGE)
         if localization
         else base
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from anomaly_sweep.config import BackboneConf, DatasetConf, LocalizationConfiguration, TaskConf
+from anomaly_sweep.config import BackboneConf, DatasetConf, LocalizationConf, LocalizationConfiguration
 from anomaly_sweep.config.labels import config_folder
 from anomaly_sweep.sweep.record.recording import Parent
 from anomaly_sweep.sweep.run.configurations import run_configurations
@@ -30,7 +30,7 @@ def test_real_bottles(real_folder: Path, tmp_path: Path) -> None:
     backbone = BackboneConf(**{**option("backbone", "resnet18"), "weights": str(weights)})  # type: ignore[arg-type]
     root = real_folder / "data" / "mvtec_ad_320"
     dataset = DatasetConf(name="mvtec_ad", root=str(root), categories=["bottle"], input_size=256)
-    task = TaskConf(name="localization")
+    task = LocalizationConf(name="localization")
     outcomes = run_configurations(
         [LocalizationConfiguration(dataset, backbone, task, option("localizer", name)) for name in EXPECTED],
         tracking(tmp_path),
