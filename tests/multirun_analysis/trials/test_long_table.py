@@ -64,7 +64,8 @@ def test_other_suffixes_and_other_tables_are_refused(tmp_path: Path) -> None:
 
 def test_rows_get_the_contracts_columns_and_types() -> None:
     frame = as_trials(pd.DataFrame([{"category": "a", "image_auroc": "0.5", "status": "ok", "extra": 1}]))
-    assert tuple(frame.columns) == TRIAL_COLUMNS
+    assert tuple(frame.columns) == (*TRIAL_COLUMNS, "extra")  # a label of a task from elsewhere: a text
+    assert frame["extra"].to_list() == ["1"]
     assert frame.at[0, "image_auroc"] == 0.5
     assert frame["input_size"].isna().all() and frame.at[0, "reason"] == ""
     assert list(as_trials(pd.DataFrame()).columns) == list(TRIAL_COLUMNS)
