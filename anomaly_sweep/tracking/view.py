@@ -22,15 +22,15 @@ KIND_TAG = "mlflow.experimentKind"
 TRAINING = "custom_model_development"
 
 
-#: Columns that are shown where runs differ in them.
-SOMETIMES = ("input_size", "center_crop")
+#: Params that can be columns: choices, then what they were applied to.
+COLUMNS = tuple(dict.fromkeys((*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS)))
+#: Those shown until sweeps have said what they differ in. Columns that no run has are not shown.
+USUAL = tuple(name for name in COLUMNS if name not in ("input_size", "center_crop"))
 
 
-def saved_view(also: Sequence[str] = ()) -> str:
-    """The view as the UI stores it (JSON), with those of ``SOMETIMES`` that are to be shown."""
-    # Columns that no run has are not shown: detection and localization each bring their own.
-    params = (*dict.fromkeys((*names.GROUPS, *names.LOCALIZATION_GROUPS)), "task", "dataset", "weights")
-    params += tuple(name for name in SOMETIMES if name in also)
+def saved_view(shown: Sequence[str] = USUAL) -> str:
+    """The view as the UI stores it (JSON), with these of ``COLUMNS``."""
+    params = [name for name in COLUMNS if name in shown]
     means = [prefix + names.MEAN for prefix in names.PREFIXES.values()]
     metrics = (*means, names.SCORE_SECONDS, names.FAILED_TRIALS)
     return json.dumps(
@@ -69,8 +69,10 @@ def saved_view(also: Sequence[str] = ()) -> str:
 
 
 def shown_of(view: str | None) -> tuple[str, ...]:
-    """Those of ``SOMETIMES`` that a view shows."""
-    return tuple(name for name in SOMETIMES if view is not None and f"params.`{name}`" in view)
+    """Those of ``COLUMNS`` that a view shows; the usual ones where there is none yet."""
+    if view is None:
+        return USUAL
+    return tuple(name for name in COLUMNS if f"params.`{name}`" in view)
 
 
 def runs_page(host: str, experiment: str) -> str:

@@ -23,7 +23,7 @@ from anomaly_sweep.tracking.reader import Reader
 from anomaly_sweep.tracking.scores import ImageScores, write_scores
 from anomaly_sweep.tracking.state import State, changed, in_words
 from anomaly_sweep.tracking.store import open_client, retrying, timestamp
-from anomaly_sweep.tracking.view import SOMETIMES, VIEW_TAG, saved_view, shown_of
+from anomaly_sweep.tracking.view import COLUMNS, USUAL, VIEW_TAG, saved_view
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
@@ -231,12 +231,11 @@ class Recorder:
         self._show_what_varies()
 
     def _show_what_varies(self) -> None:
-        """Columns of the saved view that sweeps, or the configurations of one, differ in."""
+        """The saved view's columns: what sweeps, or the configurations of one, differ in."""
         sweeps = self._search(f"tags.`{names.TAG_KIND}` = '{names.KIND_SWEEP}'")
-        also = varying((run.data.params for run in sweeps if run.data.params), SOMETIMES)
+        view = saved_view(varying((run.data.params for run in sweeps if run.data.params), COLUMNS) or USUAL)
         experiment = retrying(lambda: self.client.get_experiment(self.experiment), self.tracking.uri)
-        if set(also) - set(shown_of(experiment.tags.get(VIEW_TAG))):
-            view = saved_view([*also, *shown_of(experiment.tags.get(VIEW_TAG))])
+        if experiment.tags.get(VIEW_TAG) != view:
             retrying(
                 lambda: self.client.set_experiment_tag(self.experiment, VIEW_TAG, view), self.tracking.uri
             )
