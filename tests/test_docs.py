@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import anomaly_sweep
 import multirun_analysis
 from anomaly_sweep import compose
 from anomaly_sweep.cli import cache, data
+from anomaly_sweep.datasets.synthetic.generate import CARD
 from multirun_analysis.cli import main as analysis
 
 ROOT = Path(__file__).parents[1]
@@ -153,9 +157,18 @@ def composes(words: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all examples: data, features and runs are there for the next page."""
-    return tmp_path_factory.mktemp("session")
+def session_folder(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all examples: features and runs are there for the next page.
+
+    Small images stand in for the embedded data set, which takes long to draw.
+    """
+    folder = tmp_path_factory.mktemp("session")
+    root = folder / "data" / "synthetic"
+    shutil.copytree(tiny_dataset, root)
+    asked = compose("dataset=synthetic").configurations[0].dataset.generate
+    card = json.loads((root / CARD).read_text()) | asdict(asked)
+    (root / CARD).write_text(json.dumps(card))
+    return folder
 
 
 @pytest.mark.parametrize(
