@@ -80,9 +80,8 @@ def run(body: Callable[[], int]) -> int:
     except AnomalySweepError as error:
         say(f"error: {error}", error=True)
         return 2
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        return let_output_go()
     except OSError as error:
         say(f"error: {error.filename or 'file'}: {error.strerror or error}", error=True)
         return 2
@@ -90,6 +89,12 @@ def run(body: Callable[[], int]) -> int:
         say("interrupted", error=True)
         return 130
     return code
+
+
+def let_output_go() -> int:
+    """Write no more: whoever read the output has seen enough (``| head``). Gives the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def say(text: str = "", *, error: bool = False) -> None:

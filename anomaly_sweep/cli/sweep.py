@@ -49,6 +49,7 @@ def main() -> None:
     try:
         with terminable(), _full_errors():
             _run()
+        sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         print("interrupted; launch again to go on", file=sys.stderr)
         gc.freeze()  # collecting all that torch and MLflow hold takes Python seconds at its end
@@ -56,6 +57,8 @@ def main() -> None:
     except (AnomalySweepError, CompactHydraException, OmegaConfBaseException) as error:
         message = terminal.visible(_message(error), lines=True)
         sys.exit(message if message.startswith("error: ") else f"error: {message}")
+    except BrokenPipeError:
+        sys.exit(terminal.let_output_go())
     except OSError as error:  # Hydra makes the folder of a single run before anything of ours runs
         if not is_unwritable(error, Path()) or error.filename is None:
             raise
