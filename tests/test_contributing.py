@@ -7,21 +7,30 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from anomaly_sweep import compose, long_table, run_configurations
+from multirun_analysis.cli import main
+from multirun_analysis.trials.long_table import save_trials
+from tests.support.trials import make_frame
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = re.findall(r"```sh\nanomaly-sweep (.*?)\n```", TEXT)
+TABLES = re.findall(r"```sh\nmultirun-analysis (.*?)\n```", TEXT)
+
+
+def write_files(folder: Path) -> None:
+    for name, text in FILES:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_example(command: str, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in FILES:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(tmp_path)
     for category in ("linen", "washer"):
         shutil.copytree(tiny_dataset / category, tmp_path / "parts" / category)
     monkeypatch.chdir(tmp_path)
@@ -35,3 +44,18 @@ def test_example(command: str, tiny_dataset: Path, tmp_path: Path, monkeypatch: 
     table = long_table(run_configurations(*compose(*overrides, config_dir=folder)))
     assert len(table) == 2
     assert set(table["status"]) == {"ok"}, table["reason"].to_list()
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_table(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path)
+    trials = make_frame()
+    save_trials(trials, tmp_path / "trials.csv")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main([*shlex.split(command), "--trials", "trials.csv"]) == 0
+    (table,) = Path("results").glob("*.csv")
+    deepest = trials[(trials["layer"] == "level7") & (trials["pca_mode"] == "npca50")]
+    wanted = deepest.groupby("estimator")["image_auroc"].agg(["min", "max"])
+    found = pd.read_csv(table, index_col="estimator")
+    assert found.loc[wanted.index, ["hardest", "easiest"]].to_numpy() == pytest.approx(wanted.to_numpy())

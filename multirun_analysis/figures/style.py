@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -51,24 +52,38 @@ class Picture:
     caption: str
     draw: Callable[[], Figure]
 
+    @cached_property
+    def figure(self) -> Figure:
+        """The figure, drawn once for all formats."""
+        with matplotlib.rc_context(SETTINGS):
+            return self.draw()
+
+    @cached_property
+    def svg(self) -> str:
+        """It as SVG, as its file and the pages have it."""
+        buffer = io.StringIO()
+        with matplotlib.rc_context(SETTINGS):
+            self.figure.savefig(buffer, format="svg", metadata=METADATA[".svg"])
+        return buffer.getvalue()
+
 
 def save(picture: Picture, folder: Path, note: str = "") -> list[Path]:
     """Write a figure in every format; ``note`` is printed under it (such as a warning)."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{picture.name}{suffix}" for suffix in SUFFIXES]
     with matplotlib.rc_context(SETTINGS):
-        figure = drawn(picture, note)
+        figure = drawn(picture, note) if note else picture.figure
         for path in paths:
-            figure.savefig(path, metadata=METADATA[path.suffix])
+            if path.suffix == ".svg" and not note:
+                path.write_text(picture.svg, encoding="utf-8")
+            else:
+                figure.savefig(path, metadata=METADATA[path.suffix])
     return paths
 
 
 def inline_svg(picture: Picture, prefix: str = "") -> str:
     """A figure as an ``svg`` element for a page, named; its ids begin with the prefix and its name."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context(SETTINGS):
-        drawn(picture).savefig(buffer, format="svg", metadata=METADATA[".svg"])
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(picture.svg)
     own = f"{prefix}{picture.name}-"
     for element in root.iter():
         for key, value in element.attrib.items():
@@ -85,11 +100,10 @@ def inline_svg(picture: Picture, prefix: str = "") -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def drawn(picture: Picture, note: str = "") -> Figure:
-    """Draw a figure, with its note under it."""
+def drawn(picture: Picture, note: str) -> Figure:
+    """Draw a figure with a note under it."""
     figure = picture.draw()
-    if note:
-        figure.text(0.5, -0.02, note, ha="center", va="top", fontsize=7, color="#b45309", wrap=True)
+    figure.text(0.5, -0.02, note, ha="center", va="top", fontsize=7, color="#b45309", wrap=True)
     return figure
 
 

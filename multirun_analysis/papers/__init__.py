@@ -32,15 +32,13 @@ def paper_named(name: str) -> Paper[Any]:
     >>> paper_named("ridge").task
     'localization'
     """
-    if name not in PAPERS and "." not in name:
-        raise AnalysisError(
-            f"there is no paper {name!r}: choose one of {', '.join(PAPERS)}, or a module with a PAPER"
-        )
-    module = PAPERS.get(name, name)
     try:
-        found: Paper[Any] = import_module(module).PAPER
+        found: Paper[Any] = import_module(PAPERS.get(name, name)).PAPER
     except (ImportError, AttributeError) as error:
-        raise AnalysisError(f"the paper {name!r} cannot be had: {error}") from error
+        raise AnalysisError(
+            f"there is no paper {name!r} ({error}): there are {', '.join(PAPERS)}; "
+            "or name a module with a PAPER"
+        ) from error
     return found
 
 

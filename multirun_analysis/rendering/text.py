@@ -265,7 +265,7 @@ def _exact(cell: Cell) -> str:
     """The value with every digit, the words as they are; empty where there is nothing."""
     if cell.text is not None:
         return cell.text
-    return "" if cell.blank or cell.value is None else repr(cell.value)
+    return "" if cell.blank or cell.value is None else repr(float(cell.value))
 
 
 def _plain(cell: Cell) -> str:

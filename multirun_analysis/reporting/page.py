@@ -48,6 +48,20 @@ def report(
     ------
     AnalysisError
         If there is not one backbone that a report can be made of.
+
+    Returns
+    -------
+    str
+        The page as HTML, with style and figures inside it.
+
+    Examples
+    --------
+    >>> from multirun_analysis.trials.long_table import as_trials
+    >>> row = {"dataset": "parts", "category": "bolt", "status": "ok", "image_auroc": 0.9}
+    >>> row |= {"backbone": "resnet18", "layer": "level4", "pooling": "avg", "augmentation": "none"}
+    >>> page = report(as_trials(pd.DataFrame([row | {"pca_mode": "npca50", "estimator": "mvg"}])))
+    >>> page.startswith("<!DOCTYPE html>"), "Best configurations" in page
+    (True, True)
     """
     found = analyse(trials, every=choices.get("backbone") is None, origins=origins, **choices)
     refused = [f"{name}: not in this report: {reason}" for name, reason in found.refused]

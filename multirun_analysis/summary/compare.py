@@ -56,10 +56,26 @@ def compare(
     origins
         The runs they are of.
 
+    Returns
+    -------
+    Table
+        Its notes say in what the two differ: data set, weights, sizes, images, categories, configurations.
+
     Raises
     ------
     AnalysisError
         If a side holds several data sets, weights or sizes of one configuration, or they share none.
+
+    Examples
+    --------
+    >>> from multirun_analysis.trials.long_table import as_trials
+    >>> def trials(auroc, digest):
+    ...     row = {"dataset": "parts", "category": "bolt", "status": "ok"}
+    ...     row |= {"data": digest, "image_auroc": auroc}
+    ...     return as_trials(pd.DataFrame([row | dict.fromkeys(GROUPS, "x")]))
+    >>> table = compare(trials(0.7, "d1"), trials(0.8, "d2"), ("before", "after"))
+    >>> table.blocks[0].rows[0].cells[2].printed, table.notes[0]
+    ('+10.00', 'The images differ (names or contents) of: bolt.')
     """
     a, b = _side(first, names[0]), _side(second, names[1])
     shared = a.values.index.intersection(b.values.index)
@@ -144,6 +160,9 @@ def _notes(a: Side, b: Side, paired: bool, ours: pd.DataFrame, theirs: pd.DataFr
         for name in CONTEXT_PARAMS
         if a.context[name] != b.context[name]
     ]
+    changed = _changed(a, b)
+    if changed:
+        notes.append(f"The images differ (names or contents) of: {listed(changed)}.")
     if not paired:
         only = sorted(set(map(str, ours)) ^ set(map(str, theirs)))
         notes.append(f"Categories that only one has: {listed(only)}.")
@@ -166,6 +185,14 @@ def _notes(a: Side, b: Side, paired: bool, ours: pd.DataFrame, theirs: pd.DataFr
     else:
         notes.append("Every shared value is the same.")
     return notes
+
+
+def _changed(a: Side, b: Side) -> list[str]:
+    """The categories of which the two have read different images, as far as both recorded what they read."""
+    first, second = (
+        side.trials.dropna(subset=["data"]).groupby("category")["data"].agg(set) for side in (a, b)
+    )
+    return [str(name) for name in first.index.intersection(second.index) if first[name] != second[name]]
 
 
 def _label(key: Hashable) -> str:

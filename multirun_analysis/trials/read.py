@@ -97,6 +97,18 @@ def read_trials(
     -------
     pandas.DataFrame
         Columns ``TRIAL_COLUMNS``; each trial once (see `drop_duplicates`).
+
+    Raises
+    ------
+    AnalysisError
+        If the store is not there or holds no trial.
+
+    Examples
+    --------
+    >>> read_trials("sqlite:////no/such/mlflow.db")
+    Traceback (most recent call last):
+    ...
+    multirun_analysis.errors.AnalysisError: there is no file /no/such/mlflow.db ...
     """
     reading = collect(tracking_uri, experiment=experiment, sweep=sweep)
     for note in reading.notes:
