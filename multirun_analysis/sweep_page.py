@@ -18,6 +18,7 @@ from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.reader import Reader
 from multirun_analysis.figures.search import search_pictures
 from multirun_analysis.figures.style import Picture, save
+from multirun_analysis.papers import papers_of
 from multirun_analysis.papers.analysis import Analysis, analyse
 from multirun_analysis.rendering.table import Absent, Table
 from multirun_analysis.rendering.text import to_markdown, to_text
@@ -27,6 +28,7 @@ from multirun_analysis.summary.overview import overview
 from multirun_analysis.trials.connection import connect
 from multirun_analysis.trials.read import Reading, collect
 from multirun_analysis.trials.runs import TABLE_ERRORS
+from multirun_analysis.trials.tasks import tasks_of
 
 #: Folder of the sweep, and of its parent run's artifacts.
 PLACE = "analysis"
@@ -46,7 +48,8 @@ def analyse_sweep(config: DictConfig) -> str:
     Returns
     -------
     str
-        Its tables, of the better backbone, and where everything lies; empty if no sweep has ended.
+        Its tables, of the better backbone, and where everything lies; empty if no sweep has ended, or no
+        paper concerns its task.
 
     Raises
     ------
@@ -60,6 +63,8 @@ def analyse_sweep(config: DictConfig) -> str:
     reader = connect(tracking.uri)
     run = reader.client.get_run(parent.run_id)
     reading = collect(tracking.uri, experiment=tracking.experiment, sweep=parent.name)
+    if not papers_of(tasks_of(reading.trials)):
+        return ""  # a task of the user's own: the sweep's own summary is what there is to say
     searched = read_search(reader, run)
     folder = Path(str(config.hydra.sweep.dir)) / PLACE
     analyses = by_best(analyse(reading.trials, every=True, origins=reading.origins).found)

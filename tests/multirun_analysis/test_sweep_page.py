@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hydra._internal.callbacks import Callbacks
 from omegaconf import DictConfig, OmegaConf
 
 from anomaly_sweep.launch import session
+from anomaly_sweep.launch.jobs import SweepFailedError, ending_callbacks
 from anomaly_sweep.sweep.record.recording import Parent
 from anomaly_sweep.tracking import names
 from multirun_analysis import sweep_page
@@ -153,3 +155,29 @@ def test_a_search_has_its_history_and_importances(store: Store, tmp_path: Path) 
     (axes,) = history.draw().axes
     assert axes.get_lines()[0].get_ydata().tolist() == [0.6, 0.6, 0.8]
     assert [bar.get_width() for bar in importance.draw().axes[0].patches] == [25.0, 75.0]
+
+
+def test_a_task_that_no_paper_concerns_is_left_to_the_summary(
+    ended: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, _ = ended(make_rows({"layer": ("level7",)}, task="counting"))
+    SweepAnalysis().on_multirun_end(config)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "not analysed" not in captured.err
+
+
+def test_a_sweep_with_failed_trials_is_analysed_too() -> None:
+    calls: list[DictConfig] = []
+
+    class Seen(SweepAnalysis):
+        def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+            calls.append(config)
+
+    callbacks, config = Callbacks(), OmegaConf.create({})
+    callbacks.callbacks = [Seen()]
+    for error in (SweepFailedError("1 of 2", ["bolt: singular"]), SweepFailedError("error: nothing began")):
+        with pytest.raises(SweepFailedError), ending_callbacks(callbacks, config):
+            raise error
+    with ending_callbacks(callbacks, config):
+        pass  # Hydra itself calls them then
+    assert calls == [config]
