@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from anomaly_sweep.datasets.images import examine
 from anomaly_sweep.datasets.listing import list_folder
 from anomaly_sweep.datasets.masks import Mask, read_mask, to_square
 from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS, Counts
-from anomaly_sweep.datasets.records import GOOD, Category, ImageRecord
+from anomaly_sweep.datasets.records import GOOD, Category, ImageRecord, Remark
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.terminal import counted
 
@@ -99,7 +99,7 @@ def check_dataset(
     names = known if categories is None else sorted(set(categories))
     problems: list[Problem] = []
     if categories is None:
-        problems += [Problem("", r.path, r.message, r.serious) for r in root_remarks(root)]
+        problems += _of_remarks("", root_remarks(root))
     found: list[Category] = []
     for name in names:
         try:
@@ -109,7 +109,7 @@ def check_dataset(
             continue
         found.append(category)
         problems += [Problem(name, path, message) for path, message in wrong]
-        problems += [Problem(name, r.path, r.message, r.serious) for r in category.remarks]
+        problems += _of_remarks(name, category.remarks)
         problems += _check_good_masks(category)
         if official_counts:
             problems += _compare_counts(category)
@@ -131,6 +131,10 @@ def count_images(category: Category) -> Counts:
     return Counts(len(category.train), len(category.test) - defective, defective)
 
 
+def _of_remarks(name: str, remarks: Iterable[Remark]) -> list[Problem]:
+    return [Problem(name, remark.path, remark.message, remark.serious) for remark in remarks]
+
+
 def _compare_counts(category: Category) -> list[Problem]:
     path = category.root / category.name
     official = OFFICIAL_COUNTS.get(category.name)
@@ -150,7 +154,7 @@ def _compare_counts(category: Category) -> list[Problem]:
 
 
 def _check_files(categories: Sequence[Category], size: int, crop: int | None) -> Iterator[Problem]:
-    records = [(c.name, record) for c in categories for record in (*c.train, *c.test)]
+    records = [(c.name, record) for c in categories for record in c.images]
     pixels: dict[str, dict[str, list[ImageRecord]]] = defaultdict(lambda: defaultdict(list))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         results = pool.map(lambda item: _check_record(item[0], item[1], size, crop), records)
@@ -261,8 +265,8 @@ def _check_memory(categories: Sequence[Category], index: FileIndex) -> list[Prob
     """Files that changed behind the back of the index."""
     problems: list[Problem] = []
     for category in categories:
-        records = (*category.train, *category.test)
-        paths = [record.path for record in records] + [r.mask for r in records if r.mask is not None]
+        paths = [record.path for record in category.images]
+        paths += [record.mask for record in category.images if record.mask is not None]
         problems += [
             Problem(
                 category.name,

@@ -160,19 +160,10 @@ class FileIndex:
         if not paths:
             return []
         keys = [_key(path) for path in paths]
-        stats = [_stat(path) for path in paths]
+        files = {key: (path, _stat(path)) for key, path in zip(keys, paths, strict=True)}
         known = dict(self._read) if self._reread else self._remembered(keys)
-        missing = {
-            key: (path, stat)
-            for key, path, stat in zip(keys, paths, stats, strict=True)
-            if known.get(key, (None,))[0] != stat
-        }
-        if missing:
-            digests = _hash_files([path for path, _ in missing.values()])
-            hashed = {k: (*of, digest) for (k, of), digest in zip(missing.items(), digests, strict=True)}
-            self._remember(hashed)
-            known |= {key: (stat, digest) for key, (_, stat, digest) in hashed.items()}
-        return [(stat.size, known[key][1]) for key, stat in zip(keys, stats, strict=True)]
+        known |= self._hashed({k: of for k, of in files.items() if known.get(k, (None,))[0] != of[1]})
+        return [(known[key][0].size, known[key][1]) for key in keys]
 
     def verify(self, paths: Sequence[Path]) -> list[Path]:
         """Read files again and set right what is remembered of them.
@@ -193,33 +184,31 @@ class FileIndex:
         DatasetError
             As `lookup`.
         """
-        keys = {path: _key(path) for path in paths}
-        known = self._remembered(list(keys.values()))
-        asked = {path: _stat(path) for path, key in keys.items() if key in known}
-        wrong = []
-        for path, digest in zip(asked, _hash_files(list(asked)), strict=True):
-            key, stat = keys[path], asked[path]
-            if known[key] != (stat, digest):
-                self._remember({key: (path, stat, digest)})
-                if known[key][0] == stat:
-                    wrong.append(path)
-        return wrong
+        keys = {_key(path): path for path in paths}
+        known = self._remembered(list(keys))
+        found = self._hashed({key: (path, _stat(path)) for key, path in keys.items() if key in known})
+        return [
+            keys[key]
+            for key, (stat, digest) in found.items()
+            if known[key][0] == stat and known[key][1] != digest
+        ]
+
+    def _hashed(self, files: Mapping[str, tuple[Path, _Stat]]) -> dict[str, tuple[_Stat, str]]:
+        """Read files, and keep the hashes of those that have been still for a while."""
+        digests = _hash_files([path for path, _ in files.values()])
+        found = {key: (stat, digest) for (key, (_, stat)), digest in zip(files.items(), digests, strict=True)}
+        now = time.time_ns()
+        still = {k: v for k, v in found.items() if v[0].settled(now) and _stat(files[k][0]) == v[0]}
+        self._read |= still
+        rows = [(key, *stat, digest) for key, (stat, digest) in still.items()]
+        if rows:
+            self._with_database(lambda db: _insert(db, rows), None)
+        return found
 
     def _remembered(self, keys: Sequence[str]) -> dict[str, tuple[_Stat, str]]:
         select = json.dumps(list(keys))
         rows: list[Any] = self._with_database(lambda db: db.execute(_SELECT, (select,)).fetchall(), [])
         return {path: (_Stat(*stat), digest) for path, *stat, digest in rows}
-
-    def _remember(self, hashed: Mapping[str, tuple[Path, _Stat, str]]) -> None:
-        """Keep the hashes of files that have been still for a while."""
-        now = time.time_ns()
-        rows = []
-        for key, (path, stat, digest) in hashed.items():
-            if stat.settled(now) and _stat(path) == stat:
-                rows.append((key, *stat, digest))
-                self._read[key] = stat, digest
-        if rows:
-            self._with_database(lambda db: _insert(db, rows), None)
 
     def _with_database(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """The action's outcome; ``otherwise`` where the file cannot be written and the action needs that."""
@@ -280,6 +269,8 @@ def hash_file(path: Path) -> str:
 
 
 def _hash_files(paths: Sequence[Path]) -> list[str]:
+    if not paths:
+        return []
     # Hashing and reading release the interpreter lock.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return list(counted(pool.map(hash_file, paths), "reading files", len(paths)))

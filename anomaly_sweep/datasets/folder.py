@@ -198,23 +198,21 @@ class _Scan:
     def train(self) -> list[ImageRecord]:
         """The training images."""
         part, folder = self._parts["train"], self.base / "train" / GOOD
-        there = list_folder(folder)
         self._broken(part)
-        self._broken(there)
         for other in part.folders:
             if other.name != GOOD:
                 message = f"{other} is not read: training images come from {folder} alone"
                 self.remarks.append(Remark("folders beside train/good", other, message))
         self.remarks += _strays(part, f"training images belong into {folder}")
-        self.remarks += _unread_inside(there)
+        images = self._images(folder)
         if folder not in part.folders:
             hint = _similar((GOOD,), part.folders)
             message = f"{folder} is missing: put the defect-free training images there{hint}"
             self.problems.append((folder, message))
-        elif len(there.images) < MIN_TRAIN:
-            message = f"{folder} holds {len(there.images)} image(s): training needs at least {MIN_TRAIN}"
+        elif len(images) < MIN_TRAIN:
+            message = f"{folder} holds {len(images)} image(s): training needs at least {MIN_TRAIN}"
             self.problems.append((folder, message))
-        return [self._record(path, GOOD) for path in there.images]
+        return [self._record(path, GOOD) for path in images]
 
     def test(self) -> list[ImageRecord]:
         """The test images with their masks."""
@@ -222,15 +220,12 @@ class _Scan:
         self._broken(part)
         self.remarks += _strays(part, f"test images belong into {self.base / 'test' / GOOD} or test/<defect>")
         for folder in part.folders:
-            there = list_folder(folder)
-            self._broken(there)
-            self.remarks += _unread_inside(there)
-            if folder.name == GOOD:
-                records += [self._record(path, GOOD) for path in there.images]
-                continue
-            self._judge_name(folder)
-            masks = self._masks(folder.name, there.images)
-            records += [self._record(path, folder.name, masks.get(path)) for path in there.images]
+            images = self._images(folder)
+            masks: dict[Path, Path] = {}
+            if folder.name != GOOD:
+                self._judge_name(folder)
+                masks = self._masks(folder.name, images)
+            records += [self._record(path, folder.name, masks.get(path)) for path in images]
         self._broken(Listing(unnamed=self._parts["ground_truth"].unnamed))
         for folder in self._parts["ground_truth"].folders:
             if folder.name != GOOD and self.base / "test" / folder.name not in part.folders:
@@ -257,6 +252,13 @@ class _Scan:
         self.remarks += _strays(
             Listing(images=there.images, special=there.special), f"images belong into {LAYOUT}"
         )
+
+    def _images(self, folder: Path) -> list[Path]:
+        """The images of one folder; what else it holds is told."""
+        there = list_folder(folder)
+        self._broken(there)
+        self.remarks += _unread_inside(there)
+        return there.images
 
     def _broken(self, there: Listing) -> None:
         self.problems += [(link, _dangling(link)) for link in there.dangling]

@@ -86,6 +86,11 @@ class Category:
     remarks: tuple[Remark, ...] = field(default=(), compare=False)
 
     @property
+    def images(self) -> tuple[ImageRecord, ...]:
+        """The training images, then the test images."""
+        return (*self.train, *self.test)
+
+    @property
     def test_labels(self) -> NDArray[np.int64]:
         """Labels of the test images, shape ``(n_test,)``: 0 good, 1 anomalous."""
         return np.array([record.label for record in self.test], dtype=np.int64)
