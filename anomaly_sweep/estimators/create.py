@@ -58,7 +58,8 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     Raises
     ------
     ConfigError
-        As :func:`check`.
+        As :func:`check`, or if the config says where one of ours is computed: how a sweep runs is no part of
+        what a trial is.
     """
     declared = config.get(KEY)
     if declared is not None and not isinstance(declared, bool):
@@ -70,6 +71,11 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
             raise ConfigError(
                 f"estimator.{KEY} has no part in {config['_target_']}: its scores are higher for anomalous "
                 "images"
+            )
+        if "device" in config:
+            raise ConfigError(
+                f"estimator.device has no part in {config['_target_']}: flows train where runtime.device "
+                "puts the network; remove the key and set runtime.device"
             )
         return estimator  # type: ignore[no-any-return]
     return Detector(estimator, config["name"], declared)

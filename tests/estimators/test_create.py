@@ -249,6 +249,28 @@ def test_advice_is_not_what_one_has(shrinkage: str) -> None:
     assert "use a stronger reduction" in str(singular(shrinkage, 9, 9))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda", None])
+@pytest.mark.parametrize("target", [FLOW, "anomaly_sweep.estimators.flow.CouplingFlow"])
+def test_where_a_flow_trains_is_the_runtime_s_to_say(target: str, device: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"estimator\.device has no part in .*set runtime\.device"):
+        check(config(target, device=device))
+
+
+def test_a_detector_s_own_device_is_its_own() -> None:
+    built = build(config(f"{__name__}.Placed", device="meta"), seed=0)
+    assert isinstance(built, Detector) and built.model.device == "meta"
+
+
+class Placed(Strange):
+    """A detector that is told where to compute."""
+
+    higher_is_anomalous = True
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__("list")
+        self.device = device
+
+
 def test_identity_is_what_changes_results() -> None:
     assert identity(config(GAUSSIAN, shrinkage="oas")) == {"_target_": GAUSSIAN, "shrinkage": "oas"}
     plain = identity(config(FLOW))

@@ -34,7 +34,7 @@ class CouplingFlow:
     seed : int
         Of permutations, initial parameters and minibatches.
     device : {"cpu", "cuda"} or "cuda:N"
-        Where to train and score.
+        Where to train and score. In a sweep `runtime.device` says it, and `estimator.device` is refused.
     seeds : int
         How many flows a sweep trains of it, for the mean and the spread of their figures, >= 1. `fit` trains
         the first.

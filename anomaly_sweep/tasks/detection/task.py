@@ -50,7 +50,7 @@ class Detection(Task[Configuration, DetectionTrial]):
     def seeding(self, configuration: Configuration) -> str:
         """Without how many seeds there are, and without versions."""
         settings = identity(configuration.estimator)
-        for key in ("seed", "seeds", "device"):
+        for key in ("seed", "seeds"):
             settings.pop(key, None)
         return fingerprint(configuration.pooling.kinds, _reduction(configuration), settings)
 
