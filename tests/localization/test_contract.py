@@ -29,6 +29,9 @@ LOCALIZERS = [
     line(
         "ridge_source", "ridge.RidgeLocalizer", grid="source", neighborhood=3, norm="standardized", alpha=0.1
     ),
+    line("ridge_average", "ridge.RidgeLocalizer", neighborhood=1, neighbors="average"),
+    line("ridge_plus", "ridge_plus.RidgePlus"),
+    line("ridge_plus_small", "ridge_plus.RidgePlus", neighborhood=3, hole=1, projection=8, rank=4),
     line("padim", "padim.Padim", channels=20),
     line("padim_bilinear", "padim.Padim", channels=20, upsample="bilinear"),
     line("patchcore", "patchcore.PatchCore", coreset=0.1),

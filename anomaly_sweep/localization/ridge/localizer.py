@@ -43,7 +43,8 @@ class RidgeLocalizer:
     neighborhood : int
         Side of the neighbourhood that a place of the source stands for, on its own grid; odd, 1 for none.
     neighbors : {"average", "concatenate"}
-        The neighbourhood's mean, or all of it.
+        The neighbourhood's mean, or all of it. The paper concatenates (section 3, on the extraction of
+        features); it does not state the size.
     target_neighborhood : int
         Side of the neighbourhood that the target is averaged over, on its own grid; odd, 1 for none.
     intercept : {"place", "shared"}
@@ -63,7 +64,7 @@ class RidgeLocalizer:
 
     Notes
     -----
-    The defaults are an oracle's choice on two categories: see docs/evidence.md.
+    How the defaults were chosen: docs/ridge_study.md.
     """
 
     score_scale: ClassVar[ScoreScale] = "ratio"
@@ -75,8 +76,8 @@ class RidgeLocalizer:
         target: str = "level4",
         grid: str = "target",
         join: str = AVERAGE,
-        neighborhood: int = 1,
-        neighbors: str = AVERAGE,
+        neighborhood: int = 3,
+        neighbors: str = CONCATENATE,
         target_neighborhood: int = 1,
         intercept: str = "place",
         alpha: float | str = 1e-3,

@@ -238,7 +238,7 @@ def test_a_missing_part_needs_the_intercept_of_its_place() -> None:
 
 def test_gcv_takes_the_best_alpha_there_is() -> None:
     train = random_maps((40, 4, 4), (3, 4, 4), 4)
-    model = fitted(train, alpha="gcv", intercept="shared")
+    model = fitted(train, alpha="gcv", intercept="shared", neighborhood=1)
     x, y = (maps.permute(0, 2, 3, 1).flatten(0, 2).double().numpy() for maps in train.values())
     x, y = x - x.mean(0), y - y.mean(0)
     n, unit = len(x), np.linalg.eigvalsh(x.T @ x).mean()
