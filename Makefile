@@ -11,7 +11,7 @@ RESULTS ?= results/ono_mori
 TRACKING_URI ?= sqlite:///mlflow.db
 PORT ?= 5000
 
-.PHONY: help setup data sweep localize tables ui docs test lint format types bench bench-flows bench-localization bench-verdicts clean clean-results
+.PHONY: help setup data sweep localize tables ui docs test lint format types bench bench-flows bench-localization bench-ridge bench-verdicts clean clean-results
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench: $(STAMP) ## Measure: closed-form trials, composing and planning, recordin
 bench-localization: $(STAMP) ## Measure: scoring seconds of ridge, PatchCore and PaDiM, pixel metrics
 	$(BIN)/python tests/benchmarks/bench_regions.py
 	$(BIN)/python tests/benchmarks/bench_localization.py
+
+bench-ridge: $(STAMP) ## Measure: the ridge paper's freedom on real images (ANOMALY_SWEEP_REAL)
+	$(BIN)/python tests/benchmarks/bench_ridge.py --rows methods
 
 bench-flows: $(STAMP) ## Measure: flows one at a time and stacked
 	$(BIN)/python tests/benchmarks/bench_flows.py

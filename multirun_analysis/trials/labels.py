@@ -9,6 +9,12 @@ from typing import Any
 POOLINGS = ("min", "max", "avg", "min_max", "min_avg", "max_avg", "min_max_avg")
 #: The ridge paper's methods in the order of its Table 1, and as it writes them.
 LOCALIZERS = {"patchcore": "PatchCore", "padim": "PaDiM", "ridge": "Ridge"}
+#: What is read otherwise, or is not in the paper.
+BESIDE = {
+    "ridge_shared": "Ridge, read literally",
+    "ridge_1x1": "Ridge, no neighbourhood",
+    "ridge_plus": "Ridge plus (ours)",
+}
 
 
 def estimator_name(estimator: str) -> str:
@@ -30,7 +36,7 @@ def estimator_order(estimator: str) -> tuple[int, int, str]:
 def localizer_name(localizer: str) -> str:
     """``patchcore[coreset=0.1]`` as the paper writes it, with its settings: ``PatchCore [coreset=0.1]``."""
     name, bracket, settings = localizer.partition("[")
-    return f"{LOCALIZERS.get(name, name)}{' [' if bracket else ''}{settings}"
+    return f"{(LOCALIZERS | BESIDE).get(name, name)}{' [' if bracket else ''}{settings}"
 
 
 def localizer_order(localizer: str) -> tuple[bool, int, str]:

@@ -84,6 +84,8 @@ def wide(images: int, repeats: int, device: torch.device) -> None:
     train, test = maps(few), maps(images)
     made: dict[str, Any] = {
         "ridge": localizer("ridge"),
+        "ridge 1x1": localizer("ridge", neighborhood=1),
+        "ridge_plus": localizer("ridge_plus"),
         "patchcore 1 %": localizer("patchcore", coreset=0.1),  # of a tenth of the images
         "patchcore 10 %": localizer("patchcore", coreset=1.0),
         "padim 550": localizer("padim", channels=550),
@@ -111,6 +113,9 @@ def real(folder: Path, repeats: int, device: torch.device) -> None:
     stream = MapStream(shard, list(WIDE), str(device))
     made: dict[str, Any] = {
         "ridge": localizer("ridge"),
+        "ridge, literal": localizer("ridge", intercept="shared"),
+        "ridge 1x1": localizer("ridge", neighborhood=1),
+        "ridge_plus": localizer("ridge_plus"),
         "patchcore 1 %": localizer("patchcore"),
         "patchcore 10 %": localizer("patchcore", coreset=0.1),
         "padim 100": localizer("padim"),

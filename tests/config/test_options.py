@@ -71,7 +71,7 @@ def test_option_composes_and_parses(plain: Multirun, group: str, option: str) ->
 
 @pytest.mark.parametrize(
     ("experiment", "count"),
-    [("ono_mori_grid", 770), ("ono_mori_pooling", 14), ("ono_mori_augmentation", 6), ("ridge_table1", 4)],
+    [("ono_mori_grid", 770), ("ono_mori_pooling", 14), ("ono_mori_augmentation", 6), ("ridge_table1", 5)],
 )
 def test_experiments(experiment: str, count: int) -> None:
     run = Multirun(f"experiment={experiment}")
@@ -117,6 +117,7 @@ def test_ridge_table1() -> None:
     assert [c.labels["localizer"] for c in configurations] == [
         "ridge",
         "ridge_shared",
+        "ridge_plus",
         "patchcore",
         "padim",
     ]

@@ -89,7 +89,13 @@ def test_embedded_grid() -> None:
 def test_embedded_localization() -> None:
     run = Multirun("experiment=embedded_localize")
     nodes = run.composer().jobs(run.jobs())
-    assert [_name(node["localizer"]) for node in nodes] == ["ridge", "ridge_shared", "patchcore", "padim"]
+    assert [_name(node["localizer"]) for node in nodes] == [
+        "ridge",
+        "ridge_shared",
+        "ridge_plus",
+        "patchcore",
+        "padim",
+    ]
     for node in nodes:
         assert node["task"].name == "localization"
         assert node["backbone"].weights == "packaged"
@@ -127,7 +133,7 @@ def test_several_experiments_are_the_sum_of_each() -> None:
 def test_tasks_of_several_experiments(tmp_path: Path) -> None:
     run = Multirun("experiment=ridge_table1,ono_mori_pooling")
     nodes = run.composer().jobs(union(run))
-    assert Counter(job["task"].name for job in nodes) == {"localization": 4, "detection": 14}
+    assert Counter(job["task"].name for job in nodes) == {"localization": 5, "detection": 14}
     assert {job["dataset"].input_size for job in nodes if job["task"].name == "localization"} == {256}
     assert run.composed < 30  # each option of each experiment once
 

@@ -265,7 +265,9 @@ def test_devices_are_named_and_mixed_ones_warned_of() -> None:
 
 
 def test_defaults_chosen_by_test_images_are_told_where_their_values_stand() -> None:
-    said = "Ridge's defaults were read off the test images of bottle and transistor"
+    said = (
+        "The settings of ridge and ridge_plus were chosen with the test images of bottle, transistor, pill in"
+    )
     for name in BUILDERS:
         notes = made(make_localization(LABELS, PAPER_CATEGORIES), name).notes
         assert sum(note.startswith(said) for note in notes) == 1, name
@@ -275,7 +277,7 @@ def test_defaults_chosen_by_test_images_are_told_where_their_values_stand() -> N
         make_localization(LABELS, PAPER_CATEGORIES, dataset="mine"),
     ):
         notes = made(frame, "ridge_table1").notes
-        assert not any("defaults were read off" in note for note in notes)
+        assert not any("were chosen with the test images" in note for note in notes)
 
 
 def test_variants_of_the_metrics_are_not_compared() -> None:

@@ -4,7 +4,7 @@ Every row is a localizer, fitted and scored on the same feature maps: pixel AURO
 each category, and the milliseconds of processor time that scoring an image takes, on one thread, on the first
 category. Images are resized to 256 pixels, of which the middle 224 are taken.
 
-    python tests/benchmarks/study_ridge.py --real FOLDER [--backbone resnet18] [--rows plus]
+    python tests/benchmarks/bench_ridge.py --real FOLDER [--backbone resnet18] [--rows plus]
 
 FOLDER holds ``data/mvtec_ad_320`` and ``weights`` (see CONTRIBUTING.md). ``turned`` is pill with every image
 turned by an angle of its own about its middle: an object without alignment, whose defects are real.
