@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def trials(tracking_uri: str, *, experiment: str | None, sweep: str | None, out:
 def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: bool) -> int:
     """Make a paper's tables."""
     wanted = paper_named(paper)
-    reading = _read(source, log=log)
+    reading = _read(replace(source, task=wanted.task), log=log)
     there = wanted.backbones(reading.trials)
     asked = choices.get("backbone")
     every = asked == ALL

@@ -43,12 +43,15 @@ class Source:
         A file of `save_trials` that is read instead.
     sweep
         One sweep, or `ALL`; None for the latest of a store and all of a file.
+    task
+        The latest sweep is to be one with trials of this task.
     """
 
     tracking_uri: str
     experiment: str | None = None
     file: Path | None = None
     sweep: str | None = None
+    task: str | None = None
 
 
 def read_source(source: Source) -> Reading:
@@ -67,6 +70,7 @@ def read_source(source: Source) -> Reading:
                 experiment=source.experiment,
                 sweep=sweep,
                 latest=source.sweep is None,
+                task=source.task,
             )
     trials = load_trials(source.file)
     if sweep is not None:
@@ -117,12 +121,17 @@ def read_trials(
 
 
 def collect(
-    tracking_uri: str, *, experiment: str | None = None, sweep: str | None = None, latest: bool = False
+    tracking_uri: str,
+    *,
+    experiment: str | None = None,
+    sweep: str | None = None,
+    latest: bool = False,
+    task: str | None = None,
 ) -> Reading:
-    """`read_trials` with its notes; ``latest`` reads the sweep that was started last."""
+    """`read_trials` with its notes; ``latest`` reads the sweep (with trials of a task) started last."""
     from multirun_analysis.trials.runs import read_store
 
-    stored = read_store(tracking_uri, experiment=experiment, sweep=sweep, latest=latest)
+    stored = read_store(tracking_uri, experiment=experiment, sweep=sweep, latest=latest, task=task)
     trials = as_trials(stored.rows)
     if trials.empty:
         where = f"experiment {experiment!r} of {tracking_uri}" if experiment else tracking_uri

@@ -18,6 +18,7 @@ from anomaly_sweep.tracking.reader import Reader
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.trials.connection import connect, experiment_ids
 from multirun_analysis.trials.run_info import Origin, RunEnd
+from multirun_analysis.trials.tasks import name_of
 
 FINISHED = "FINISHED"
 RUNNING = "RUNNING"
@@ -38,7 +39,12 @@ class StoreReading:
 
 
 def read_store(
-    tracking_uri: str, *, experiment: str | None = None, sweep: str | None = None, latest: bool = False
+    tracking_uri: str,
+    *,
+    experiment: str | None = None,
+    sweep: str | None = None,
+    latest: bool = False,
+    task: str | None = None,
 ) -> StoreReading:
     """Read the rows of every configuration run.
 
@@ -52,13 +58,15 @@ def read_store(
         Name of the sweep; all of them when None.
     latest
         Read only the sweep that was launched last. Not together with ``sweep``.
+    task
+        The latest of those with trials of this task, if there is one.
     """
     reader = connect(tracking_uri)
     ids = experiment_ids(reader, experiment)
     parents = list(search(reader, ids, names.KIND_SWEEP))
     notes: list[str] = []
     if latest:
-        sweep = _latest(parents)
+        sweep = _latest(parents, task)
         others = {name for name in map(_sweep_name, parents) if name} - {sweep}
         if sweep is not None and others:
             notes.append(
@@ -133,9 +141,15 @@ def _belongs(run: Run, sweep: str | None) -> bool:
     return sweep is None or _sweep_name(run) == sweep
 
 
-def _latest(parents: list[Run]) -> str | None:
+def _latest(parents: list[Run], task: str | None) -> str | None:
     named = [run for run in parents if _sweep_name(run)]
+    named = [run for run in named if task is None or task in _tasks(run)] or named
     return _sweep_name(max(named, key=_launched)) if named else None
+
+
+def _tasks(run: Run) -> list[str]:
+    """The tasks of a sweep that has ended, from its parent run's param."""
+    return [name_of(label) for label in run.data.params.get("task", "").split(", ")]
 
 
 def _launched(run: Run) -> int:

@@ -15,7 +15,12 @@ def task_names_of(trials: pd.DataFrame) -> pd.Series:
     Trials recorded before there were tasks are of detection.
     """
     labels = trials["task"].fillna(DETECTION)
-    return labels.map({label: str(label).partition("[")[0] for label in labels.unique()}).rename("task")
+    return labels.map({label: name_of(str(label)) for label in labels.unique()}).rename("task")
+
+
+def name_of(label: str) -> str:
+    """A task's name, of the label that its trials are recorded with."""
+    return label.partition("[")[0]
 
 
 def tasks_of(trials: pd.DataFrame) -> list[str]:

@@ -158,6 +158,18 @@ def test_the_latest_sweep_is_the_one_started_last(store: Store) -> None:
     assert set(read_trials(store.uri, sweep="old's")["sweep"]) == {"old's"}
 
 
+def test_the_latest_sweep_of_a_task(store: Store) -> None:
+    """A paper's tables are of its own task, whatever was run after."""
+    for name, task, start in (("grid", "detection", 1_000), ("maps", "localization[sigma=2]", 9_000)):
+        parent, _ = store.add_sweep(make_rows(SMALL), name, start=start)
+        store.client.log_param(str(parent), "task", task)
+    latest = {
+        task: set(collect(store.uri, latest=True, task=task).trials["sweep"])
+        for task in ("detection", "localization", "another", None)
+    }
+    assert latest == {"detection": {"grid"}, "localization": {"maps"}, "another": {"maps"}, None: {"maps"}}
+
+
 def test_single_runs_that_the_latest_sweep_leaves_out_are_counted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
