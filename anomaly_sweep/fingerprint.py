@@ -36,9 +36,9 @@ def fingerprint(*values: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-def seed_of(print_: str) -> int:
+def seed_of(digest: str) -> int:
     """A seed in [0, 2**63) that depends on nothing but the fingerprint (hexadecimal digits)."""
-    return int(hashlib.blake2b(print_.encode(), digest_size=8).hexdigest(), 16) >> 1
+    return int(hashlib.blake2b(digest.encode(), digest_size=8).hexdigest(), 16) >> 1
 
 
 def file_digest(path: Path) -> str:

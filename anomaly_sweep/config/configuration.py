@@ -14,10 +14,10 @@ from anomaly_sweep.config.groups import (
     NO_WEIGHTS,
     AugmentationConf,
     BackboneConf,
+    CustomTaskConf,
     DatasetConf,
     LayerConf,
     LocalizationConf,
-    OwnTaskConf,
     PcaModeConf,
     PoolingConf,
 )
@@ -130,13 +130,13 @@ class LocalizationConfiguration(AnyConfiguration):
 
 
 @dataclass(frozen=True)
-class OwnConfiguration(AnyConfiguration):
+class CustomConfiguration(AnyConfiguration):
     """One choice from each group that a task from elsewhere names, with the task's settings.
 
     ``choices`` are the groups' nodes; ``backbone`` is :data:`NO_BACKBONE` where the task names none.
     """
 
-    task: OwnTaskConf
+    task: CustomTaskConf
     choices: Mapping[str, Any]
     augmentation: AugmentationConf = field(default_factory=lambda: _NONE)
 

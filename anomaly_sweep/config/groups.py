@@ -193,7 +193,7 @@ class TaskConf:
 
 
 @dataclass
-class OwnTaskConf(TaskConf):
+class CustomTaskConf(TaskConf):
     """Settings of a task from elsewhere, found by its class. One's own keys are fields of a derived class."""
 
     name: str = MISSING

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_sweep import config
 from anomaly_sweep.checks import one_of
-from anomaly_sweep.config import NODES, TASK, OwnTaskConf
+from anomaly_sweep.config import NODES, TASK, CustomTaskConf
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.instantiate import target_of
 
@@ -62,8 +62,8 @@ def parse_node(name: str, node: Any) -> Any:
         return config.parse_node(name, node)
     own = "_target_" in node
     task = task_at(str(node["_target_" if own else "name"]))
-    if own and not issubclass(task.conf, OwnTaskConf):
-        raise ConfigError(f"task._target_={node['_target_']}: its conf has to derive from OwnTaskConf")
+    if own and not issubclass(task.conf, CustomTaskConf):
+        raise ConfigError(f"task._target_={node['_target_']}: its conf has to derive from CustomTaskConf")
     return config.parse_node(name, node, task.conf)
 
 
@@ -100,7 +100,7 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
 
 
 def _target(settings: TaskConf) -> str:
-    return settings._target_ if isinstance(settings, OwnTaskConf) else settings.name
+    return settings._target_ if isinstance(settings, CustomTaskConf) else settings.name
 
 
 def parse(cfg: DictConfig) -> tuple[AnyConfiguration, TrackingConf, RuntimeConf]:

@@ -93,9 +93,9 @@ class TrialResult:
     labels: bytes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def failed(cls, print_: str, reason: str) -> TrialResult:
+    def failed(cls, fingerprint: str, reason: str) -> TrialResult:
         """A hole with a reason."""
-        return cls(print_, STATUS_FAILED, reason=reason)
+        return cls(fingerprint, STATUS_FAILED, reason=reason)
 
     @property
     def ok(self) -> bool:
@@ -259,7 +259,9 @@ class ShardWork:
     def levels(self, wanted: Iterable[str] | None = None) -> list[str]:
         """The levels that its trials (or those with the wanted fingerprints) need, shallowest first."""
         keep = self.trials if wanted is None else set(wanted)
-        needed = {level for print_, trial in self.trials.items() if print_ in keep for level in trial.levels}
+        needed = {
+            level for trial_id, trial in self.trials.items() if trial_id in keep for level in trial.levels
+        }
         return [level for level in self.shard.backbone.levels if level in needed]
 
     def only(self, wanted: set[str]) -> ShardWork:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_sweep.config import NO_BACKBONE, OwnConfiguration, OwnTaskConf, RuntimeConf
+from anomaly_sweep.config import NO_BACKBONE, CustomConfiguration, CustomTaskConf, RuntimeConf
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.fingerprint import fingerprint, seed_of
@@ -20,7 +20,7 @@ from anomaly_sweep.tasks.base import ShardWork, Task, Tick, Trial, TrialResult, 
 from anomaly_sweep.tasks.forecast import Rates, decode_seconds
 from anomaly_sweep.tracking.names import STATUS_OK, TRIAL_COLUMNS
 
-S = TypeVar("S", bound=OwnTaskConf)
+S = TypeVar("S", bound=CustomTaskConf)
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class ScoringTrial(Trial):
     ``seed`` is for what is random: it depends on the training images and the settings, nothing else.
     """
 
-    settings: OwnTaskConf
+    settings: CustomTaskConf
     choices: Mapping[str, Any]
     seed: int
 
 
-class ScoringTask(Task[OwnConfiguration, ScoringTrial]):
+class ScoringTask(Task[CustomConfiguration, ScoringTrial]):
     """A task whose trials are a score for each test image: :meth:`scores` says how they are found.
 
     The config of ``task=NAME`` is ``name``, ``_target_`` (the path of the class) and the settings, fields of
-    a dataclass ``conf`` that derives from :class:`~anomaly_sweep.config.OwnTaskConf`. Each setting is a
+    a dataclass ``conf`` that derives from :class:`~anomaly_sweep.config.CustomTaskConf`. Each setting is a
     column of the long table, as the choices of ``groups`` are. Without ``backbone`` among the groups no
     network is made; with ``layer`` the levels that it names are the trial's.
     """
 
-    conf: ClassVar[type[OwnTaskConf]] = OwnTaskConf
+    conf: ClassVar[type[CustomTaskConf]] = CustomTaskConf
     groups: ClassVar[tuple[str, ...]] = ()
     lacks = ("pixel_auroc", "aupro", "aupro_mvtec")
     #: Raised when the computation changes so that its numbers do.
@@ -65,10 +65,10 @@ class ScoringTask(Task[OwnConfiguration, ScoringTrial]):
         runtime : RuntimeConf
         """
 
-    def configuration(self, nodes: Mapping[str, Any]) -> OwnConfiguration:
+    def configuration(self, nodes: Mapping[str, Any]) -> CustomConfiguration:
         """Of the groups it names, and its settings."""
         settings = nodes["task"]
-        configuration = OwnConfiguration(
+        configuration = CustomConfiguration(
             nodes["dataset"],
             nodes["backbone"] if "backbone" in self.groups else NO_BACKBONE,
             settings,
@@ -83,24 +83,24 @@ class ScoringTask(Task[OwnConfiguration, ScoringTrial]):
         self.levels(configuration)
         return configuration
 
-    def check(self, configurations: Sequence[OwnConfiguration]) -> None:
+    def check(self, configurations: Sequence[CustomConfiguration]) -> None:
         """Nothing more than the settings' own checks."""
 
-    def levels(self, configuration: OwnConfiguration) -> tuple[str, ...]:
+    def levels(self, configuration: CustomConfiguration) -> tuple[str, ...]:
         """Those of its layer; none without one."""
         layer = configuration.choices.get("layer")
         return () if layer is None else cast("tuple[str, ...]", layer.of(configuration.backbone))
 
-    def identity(self, configuration: OwnConfiguration) -> str:
+    def identity(self, configuration: CustomConfiguration) -> str:
         """Of settings and choices, but for what the features' identity covers."""
         return fingerprint(configuration.task_target, self.version, *self._decisive(configuration))
 
-    def seeding(self, configuration: OwnConfiguration) -> str:
+    def seeding(self, configuration: CustomConfiguration) -> str:
         """Settings and choices."""
         return fingerprint(*self._decisive(configuration))
 
     def trial(
-        self, configuration: OwnConfiguration, fingerprint: str, levels: tuple[str, ...], content: str
+        self, configuration: CustomConfiguration, fingerprint: str, levels: tuple[str, ...], content: str
     ) -> ScoringTrial:
         """Its settings and choices."""
         return ScoringTrial(
@@ -137,7 +137,7 @@ class ScoringTask(Task[OwnConfiguration, ScoringTrial]):
             trial.fingerprint, STATUS_OK, n_train=work.shard.n_train, score_seconds=seconds, **images
         )
 
-    def _decisive(self, configuration: OwnConfiguration) -> tuple[Any, ...]:
+    def _decisive(self, configuration: CustomConfiguration) -> tuple[Any, ...]:
         covered = ("backbone", "layer", "augmentation")  # by the features' identity
         choices = {group: node for group, node in configuration.choices.items() if group not in covered}
         return configuration.settings, choices

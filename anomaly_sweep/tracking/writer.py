@@ -143,9 +143,9 @@ class Recorder:
         """Configuration fingerprint -> (run id, status) of a sweep's child runs that were ended."""
         found: dict[str, tuple[str, str]] = {}
         for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"):
-            print_ = run.data.tags.get(names.TAG_FINGERPRINT)
-            if print_ is not None and run.info.status != "RUNNING":
-                found.setdefault(print_, (str(run.info.run_id), str(run.info.status)))
+            configuration_id = run.data.tags.get(names.TAG_FINGERPRINT)
+            if configuration_id is not None and run.info.status != "RUNNING":
+                found.setdefault(configuration_id, (str(run.info.run_id), str(run.info.status)))
         return found
 
     def drop_unfinished(self, parent: str) -> None:

@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
             begun = time.process_time()
             plain = {r.fingerprint: r for r in run_trials(features, labels, trials, shared=False)}
             seconds["plain"] += time.process_time() - begun
-            areas = {print_: result.image_auroc for print_, result in shared.items()}
+            areas = {trial_id: result.image_auroc for trial_id, result in shared.items()}
             different["plain"] = max(
                 different["plain"], *(abs(areas[p] - r.image_auroc) for p, r in plain.items())
             )

@@ -107,7 +107,7 @@ def grid_launcher(folder: Path) -> tuple[Seconds, int]:
     ResultStore(cache / "results.sqlite").put(
         [
             TrialResult(
-                print_,
+                trial_id,
                 "ok",
                 rng.random(),
                 10,
@@ -117,7 +117,7 @@ def grid_launcher(folder: Path) -> tuple[Seconds, int]:
                 0.01,
                 **{name: rng.random() for name in IMAGE_METRICS},
             )
-            for print_ in plan.fingerprints
+            for trial_id in plan.fingerprints
         ]
     )
     command = ["-m", "experiment=ono_mori_grid", *fixed]

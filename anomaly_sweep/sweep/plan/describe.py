@@ -47,7 +47,9 @@ def describe(
     impossible : mapping of str to str
         Trials that are neither there nor to be done -> why, beside the plan's own.
     """
-    impossible = {print_: result.reason for print_, result in plan.failed.items()} | dict(impossible or {})
+    impossible = {trial_id: result.reason for trial_id, result in plan.failed.items()} | dict(
+        impossible or {}
+    )
     planned = len(plan.fingerprints)
     trials = [(work, trial) for work in works for trial in work.trials.values()]
     spectra = {(id(work), trial.spectrum) for work, trial in trials if trial.spectrum is not None}
@@ -117,10 +119,10 @@ def _impossible(works: Sequence[ShardWork], cache: FeatureCache) -> dict[str, st
             reason = reason_of(error, f"backbone {backbone.name}")
             unusable = dict.fromkeys(backbone.levels, reason)
         for work in missing:
-            for print_, trial in work.trials.items():
+            for trial_id, trial in work.trials.items():
                 for level in trial.levels:
                     if level in unusable:
-                        found[print_] = unusable[level]
+                        found[trial_id] = unusable[level]
     return found
 
 

@@ -78,12 +78,12 @@ class Plan:
     @property
     def fingerprints(self) -> set[str]:
         """All distinct trials."""
-        return {print_ for cell in self.cells for print_ in cell.values()}
+        return {trial_id for cell in self.cells for trial_id in cell.values()}
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
         """All distinct trials that are possible, by fingerprint."""
-        return {print_: trial for work in self.works for print_, trial in work.trials.items()}
+        return {trial_id: trial for work in self.works for trial_id, trial in work.trials.items()}
 
     def configuration_fingerprint(self, index: int) -> str:
         """Identity of a configuration with its data: what its run is recognised by."""
@@ -157,12 +157,12 @@ class _Planner:
             key = (*shard, name)
             self._make_work(key, task, configuration, category)
             annotations = (self._annotations[key],) if key in self._annotations else ()
-            cell[name] = print_ = fingerprint(self._features_of(key, levels), settings, *annotations)
+            cell[name] = trial_id = fingerprint(self._features_of(key, levels), settings, *annotations)
             if key in self._broken:
-                self.plan.failed[print_] = TrialResult.failed(print_, self._broken[key])
-            elif print_ not in self.works[key].trials:
+                self.plan.failed[trial_id] = TrialResult.failed(trial_id, self._broken[key])
+            elif trial_id not in self.works[key].trials:
                 content = fingerprint(self._training_of(key, levels), seeding)
-                self.works[key].trials[print_] = task.trial(configuration, print_, levels, content)
+                self.works[key].trials[trial_id] = task.trial(configuration, trial_id, levels, content)
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
@@ -253,15 +253,15 @@ def data_state(
         if (id(dataset), task) in seen:  # jobs of one sweep share their nodes
             continue
         seen.add((id(dataset), task))
-        print_ = fingerprint(dataset)
-        if print_ not in opened:
+        dataset_id = fingerprint(dataset)
+        if dataset_id not in opened:
             try:
-                opened[print_] = open_dataset(dataset)
+                opened[dataset_id] = open_dataset(dataset)
             except DatasetError:
-                opened[print_] = {}
+                opened[dataset_id] = {}
         of_root = state.setdefault(root_label(dataset), {})
         of_task = of_root.setdefault(task.name, {})
-        for name, category in opened[print_].items():
+        for name, category in opened[dataset_id].items():
             of_task[name] = _state_of(category, task, index)
     return state
 

@@ -155,7 +155,7 @@ class Recording:
             self._open = [index for index in self._open if index not in self._runs]
 
     def _is_complete(self, index: int) -> bool:
-        return all(print_ in self.known for print_ in self.plan.cells[index].values())
+        return all(trial_id in self.known for trial_id in self.plan.cells[index].values())
 
     def _is_there(self, index: int) -> bool:
         """Whether an earlier launch has recorded a configuration, and no worse."""
@@ -174,14 +174,14 @@ class Recording:
     def _run(self, index: int) -> ConfigurationRun:
         self._final[index] = self._rows(index)
         configuration = self.plan.configurations[index]
-        print_ = self.plan.configuration_fingerprint(index)
-        earlier = self._earlier.get(print_)
+        configuration_id = self.plan.configuration_fingerprint(index)
+        earlier = self._earlier.get(configuration_id)
         context = self._context(index)
         return ConfigurationRun(
             labels=configuration.labels,
             context={key: str(value) for key, value in context.items() if value is not None},
             rows=self._final[index],
-            fingerprint=print_,
+            fingerprint=configuration_id,
             sweep=self.parent.name,
             parent=self.parent.run_id,
             config=dataclasses.asdict(configuration),
@@ -207,18 +207,18 @@ class Recording:
         """What the trials of a configuration left beside their numbers."""
         return {
             f"{category}/{name}": path
-            for category, print_ in self.plan.cells[index].items()
-            if print_ in self.plan.trials and print_ in self.known and self.known[print_].ok
-            for name, path in self.plan.trials[print_].outputs(self.cache_dir).items()
+            for category, trial_id in self.plan.cells[index].items()
+            if trial_id in self.plan.trials and trial_id in self.known and self.known[trial_id].ok
+            for name, path in self.plan.trials[trial_id].outputs(self.cache_dir).items()
         }
 
     def _rows(self, index: int) -> Rows:
         rows: Rows = []
         context = self._context(index)
         labels = self.plan.configurations[index].labels
-        for category, print_ in self.plan.cells[index].items():
+        for category, trial_id in self.plan.cells[index].items():
             result = self.known.get(
-                print_, TrialResult.failed(print_, "not run: the sweep stopped before it")
+                trial_id, TrialResult.failed(trial_id, "not run: the sweep stopped before it")
             )
             rows.append(
                 dict.fromkeys(names.TRIAL_COLUMNS)

@@ -112,7 +112,9 @@ class ResultStore:
             digests = json.dumps(sorted({row[3] for row in rows if row[3] is not None}))
             kept = db.execute(f"SELECT digest, names FROM images WHERE digest IN {_LISTED}", (digests,))
             names = {digest: tuple((path, kind) for path, kind in json.loads(said)) for digest, said in kept}
-            return {print_: (scores, labels, names.get(digest)) for print_, scores, labels, digest in rows}
+            return {
+                trial_id: (scores, labels, names.get(digest)) for trial_id, scores, labels, digest in rows
+            }
 
         found = self._read(select)
         for batch in self._unkept:

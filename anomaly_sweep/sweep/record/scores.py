@@ -33,10 +33,14 @@ def record_scores(recorder: Recorder, run_id: str, rows: Rows, cache_dir: Path) 
     if not trials:
         return
     try:
-        found = ResultStore(path).scores(print_ for print_, _ in trials)
+        found = ResultStore(path).scores(trial_id for trial_id, _ in trials)
     except CacheError as error:
         log.warning("the images' scores are not recorded: %s", error)
         return
-    kept = [ImageScores(print_, category, *found[print_]) for print_, category in trials if print_ in found]
+    kept = [
+        ImageScores(trial_id, category, *found[trial_id])
+        for trial_id, category in trials
+        if trial_id in found
+    ]
     if kept:
         recorder.log_scores(run_id, kept)

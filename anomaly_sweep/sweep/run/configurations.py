@@ -128,7 +128,7 @@ def _compute(
         with terminal.busy("forecasting"):
             workers = processes(works, runtime)
             forecast = forecast_of(works, runtime, workers)
-    failed = {print_: result.reason for print_, result in known.items() if not result.ok}
+    failed = {trial_id: result.reason for trial_id, result in known.items() if not result.ok}
     log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
     if not works:
         return
@@ -199,9 +199,9 @@ def _prepare(
     return plan, _to_do(plan, known), known, store
 
 
-def _is_whole(plan: Plan, print_: str, folder: Path) -> bool:
+def _is_whole(plan: Plan, trial_id: str, folder: Path) -> bool:
     """Whether what a known trial is to leave beside its numbers is there too."""
-    trial = plan.trials.get(print_)
+    trial = plan.trials.get(trial_id)
     return trial is None or trial.has_outputs(folder)
 
 
@@ -229,10 +229,10 @@ def _check_networks(
         except Exception as error:
             unusable = dict.fromkeys(levels, reason_of(error, f"backbone {shard.backbone.name}"))
         for work in same:
-            for print_, trial in work.trials.items():
+            for trial_id, trial in work.trials.items():
                 reasons = [unusable[level] for level in trial.levels if level in unusable]
                 if reasons:
-                    failed[print_] = TrialResult.failed(print_, reasons[0])
+                    failed[trial_id] = TrialResult.failed(trial_id, reasons[0])
     if failed and everything and len(failed) == sum(len(work.trials) for work in works):
         raise AnomalySweepError(next(iter(failed.values())).reason)
     for reason in dict.fromkeys(result.reason for result in failed.values()):

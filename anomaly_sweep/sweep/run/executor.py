@@ -72,7 +72,7 @@ def execute(
             reason = "the worker process died twice (out of memory, or killed)"
             log.error("%s: %s", work.shard.category.name, reason)
             progress.again(work)
-            results = [TrialResult.failed(print_, reason) for print_ in work.trials]
+            results = [TrialResult.failed(trial_id, reason) for trial_id in work.trials]
             progress.finish(work, results)
             yield ShardOutcome(work, results)
 

@@ -85,7 +85,7 @@ class Detection(Task[Configuration, DetectionTrial]):
             )
         except Exception as error:
             reason = reason_of(error, f"shard {work.shard.category.name}")
-            failed = [TrialResult.failed(print_, reason) for print_ in work.trials]
+            failed = [TrialResult.failed(trial_id, reason) for trial_id in work.trials]
             for result in failed:
                 tick(0, result)
             return failed

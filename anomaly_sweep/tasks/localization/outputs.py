@@ -28,15 +28,15 @@ def names_of(task: LocalizationConf) -> list[str]:
     return [CASES] * task.figure + [MAPS] * task.save_maps
 
 
-def outputs_of(cache_dir: Path, print_: str, task: LocalizationConf) -> dict[str, Path]:
+def outputs_of(cache_dir: Path, trial_id: str, task: LocalizationConf) -> dict[str, Path]:
     """Name -> file, for those that are there."""
-    folder = cache_dir / "localization" / print_[:2] / print_
+    folder = cache_dir / "localization" / trial_id[:2] / trial_id
     return {name: folder / name for name in names_of(task) if (folder / name).is_file()}
 
 
-def are_there(cache_dir: Path, print_: str, task: LocalizationConf) -> bool:
+def are_there(cache_dir: Path, trial_id: str, task: LocalizationConf) -> bool:
     """Whether all of them are there."""
-    return len(outputs_of(cache_dir, print_, task)) == len(names_of(task))
+    return len(outputs_of(cache_dir, trial_id, task)) == len(names_of(task))
 
 
 def write_outputs(

@@ -107,7 +107,7 @@ def test_two_configurations(store: Store, tmp_path: Path, capsys: pytest.Capture
             row_of(rows, line["category"], layer="level7", estimator=name)["fingerprint"]
             for name in ("mvg", "knn1")
         ]
-        first, second = (scores_of(print_, line["category"]) for print_ in prints)
+        first, second = (scores_of(trial_id, line["category"]) for trial_id in prints)
         expected.append(compared(first, second, labels_of(line["category"])))
         assert float(line["mvg"]) == expected[-1].first.value
         assert float(line["knn1"]) == expected[-1].second.value

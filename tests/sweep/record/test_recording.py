@@ -139,7 +139,7 @@ def all_known(root: Path, folder: Path) -> Recording:
     """Four configurations, all with made-up results, to be recorded."""
     (folder / "cache").mkdir()
     plan = make_plan(grid(root, ["level1"], [0.5, 0.3], [MVG, KNN1]), FileIndex(folder / "cache" / "files"))
-    known = {print_: TrialResult(print_, "ok", 0.5) for print_ in plan.fingerprints}
+    known = {trial_id: TrialResult(trial_id, "ok", 0.5) for trial_id in plan.fingerprints}
     return Recording(plan, Recorder(tracking(folder)), Parent("x"), known, folder / "cache")
 
 

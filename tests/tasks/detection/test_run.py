@@ -234,9 +234,9 @@ def test_overlapping_reductions_of_any_basis(basis: str) -> None:
     trials = [trial(mode, estimator) for mode in modes for estimator in CLOSED_FORM]
     shared, plain = (run_trials(shard(train, test), labels, trials, shared=flag) for flag in (True, False))
     a, b = values(shared), values(plain)
-    for print_ in b:
-        assert a[print_][1] == pytest.approx(b[print_][1], abs=1e-9)
-        assert a[print_][2:] == b[print_][2:]
+    for trial_id in b:
+        assert a[trial_id][1] == pytest.approx(b[trial_id][1], abs=1e-9)
+        assert a[trial_id][2:] == b[trial_id][2:]
 
 
 def test_all_components_are_the_features_in_other_axes() -> None:
@@ -364,8 +364,8 @@ def test_flows_are_deterministic_and_alone_in_company() -> None:
     first = values(run_trials(features, labels, flows))
     assert values(run_trials(features, labels, flows)) == first
     company = values(run_trials(features, labels, [*others, *grid(MVG, FOREST), *reversed(flows)]))
-    for print_, value in first.items():
-        assert company[print_][1] == pytest.approx(value[1], abs=1e-6)
+    for trial_id, value in first.items():
+        assert company[trial_id][1] == pytest.approx(value[1], abs=1e-6)
     seeds_matter = [
         company[a.fingerprint][1] != company[b.fingerprint][1] for a, b in zip(flows, others, strict=True)
     ]
