@@ -13,14 +13,6 @@ import yaml
 from tests.support.multirun import arguments, command, runs
 
 GRID = ("layer=level2,level4", "estimator=mvg,knn1")
-PART = ("layer=level4", "estimator=mvg,knn1")
-
-
-def aucs(folder: Path) -> dict[str, float]:
-    return {
-        f"{r.data.params['layer']} {r.data.params['estimator']}": r.data.metrics["auc/mean"]
-        for r in runs(folder)
-    }
 
 
 @pytest.fixture(scope="module")
@@ -33,22 +25,9 @@ def grid(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_duplicates_run_once(grid: Path) -> None:
-    assert len(aucs(grid)) == len(runs(grid)) == 4
+    found = [(run.data.params["layer"], run.data.params["estimator"]) for run in runs(grid)]
+    assert len(found) == len(set(found)) == 4
     assert len(runs(grid, "sweep")) == 1
-
-
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_other_launchers_give_the_same(launcher: str, grid: Path, tiny_dataset: Path, tmp_path: Path) -> None:
-    cache = f"runtime.cache_dir={tmp_path / 'cache'}"  # nothing is reused
-    done = command("-m", f"hydra/launcher={launcher}", *arguments(tiny_dataset), cache, *PART, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    wanted = {name: auc for name, auc in aucs(grid).items() if name.startswith("level4 ")}
-    assert aucs(tmp_path) == pytest.approx(wanted, abs=1e-9)
-    assert len(wanted) == 2
-    (parent,) = runs(tmp_path, "sweep")
-    assert parent.info.status == "FINISHED"
-    table = pd.read_parquet(tmp_path / "mlartifacts" / parent.info.run_id / "artifacts" / "trials.parquet")
-    assert len(table) == 4
 
 
 def search(folder: Path, dataset: Path, *more: str) -> tuple[int, str, dict[str, Any]]:

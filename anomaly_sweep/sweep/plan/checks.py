@@ -60,7 +60,7 @@ def check_told_apart(configurations: Iterable[AnyConfiguration]) -> None:
         name = configuration.labels.get(node, shown[0])
         raise ConfigError(
             f"jobs that differ in {', '.join(keys)} would all be recorded as {name}: give each an option of "
-            f"its own in conf/{node}/, or a name (as in {node}.name=NAME)"
+            f"its own (a file in {node}/ of your --config-dir), or a name (as in {node}.name=NAME)"
         )
 
 

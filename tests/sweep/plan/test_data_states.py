@@ -176,6 +176,7 @@ def test_what_differs_is_in_the_label_or_refused(tmp_path: Path) -> None:
     check_told_apart(drawn)
     mine = {"name": "mine", "_target_": "sklearn.neighbors.LocalOutlierFactor", "n_neighbors": 5}
     alike = [configuration(tmp_path, estimator={**mine, "n_neighbors": n}) for n in (5, 6)]
-    with pytest.raises(ConfigError, match=r"estimator\.n_neighbors would all be recorded as mine.*NAME"):
+    advice = r"a file in estimator/ of your --config-dir\), or a name \(as in estimator\.name=NAME"
+    with pytest.raises(ConfigError, match=rf"estimator\.n_neighbors would all be recorded as mine.*{advice}"):
         check_told_apart(alike)
     check_told_apart([alike[0], alike[0], configuration(tmp_path, estimator={**mine, "name": "other"})])
