@@ -44,6 +44,7 @@ def saved_view(shown: Sequence[str] = USUAL) -> str:
             "modelVersionFilter": "All Runs",
             "selectedColumns": [
                 "attributes.`Created`",
+                "attributes.`Dataset`",
                 *(f"metrics.`{name}`" for name in metrics),
                 *(f"params.`{name}`" for name in params),
                 f"tags.`{names.TAG_SWEEP}`",
