@@ -57,7 +57,7 @@ def _draw_map(values: Floats, modes: list[str], layers: list[str]) -> Figure:
     best = np.unravel_index(np.nanargmax(values), values.shape)
     corner = (int(best[1]) - 0.5, int(best[0]) - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=2.2))
-    axes.set_xticks(range(len(layers)), [layer.removeprefix("level") for layer in layers])
+    axes.set_xticks(range(len(layers)), _short(layers))
     axes.set_yticks(range(len(modes)), modes)
     axes.set_xlabel("layer")
     axes.spines[:].set_visible(False)
@@ -88,14 +88,15 @@ def _draw_curves(values: Floats, categories: list[str], layers: list[str]) -> Fi
     columns = min(5, len(categories))
     rows = math.ceil(len(categories) / columns)
     figure, axes = panels(rows, columns, 1.6 * columns + 0.4, 1.35 * rows + 0.4)
-    labels = [layer.removeprefix("level") for layer in layers]
+    places = range(len(layers))
     mean = values.mean(axis=0)  # not there where a category lacks: never a mean of fewer
     low = min(float(np.nanmin(values)), 0.5)
     for own, category, line in zip(axes, categories, values, strict=False):
         own.axhline(0.5, color=GREY, linewidth=0.6, linestyle=":")
-        own.plot(labels, mean, color=GREY, linewidth=1.2, linestyle="--")
-        own.plot(labels, line, color=COLOURS[2], marker="o", markersize=3, linewidth=1.4)
+        own.plot(places, mean, color=GREY, linewidth=1.2, linestyle="--")
+        own.plot(places, line, color=COLOURS[2], marker="o", markersize=3, linewidth=1.4)
         own.set_title(category, fontsize=8)
+        own.set_xticks(places, _short(layers))
         own.set_ylim(low - 0.03, 1.03)
         own.label_outer()
     for own in axes[len(categories) :]:
@@ -105,11 +106,16 @@ def _draw_curves(values: Floats, categories: list[str], layers: list[str]) -> Fi
     return figure
 
 
+def _short(layers: list[str]) -> list[str]:
+    return [layer.removeprefix("level") for layer in layers]
+
+
 def _draw_together(values: Floats, layers: list[str]) -> Figure:
     figure, (axes,) = panels(1, 1, 5.0, 3.4)
-    labels = [layer.removeprefix("level") for layer in layers]
-    axes.plot(labels, values.T, color=GREY, linewidth=0.6, alpha=0.5)
-    axes.plot(labels, values.mean(axis=0), color="black", marker="o", linewidth=2)
+    places = range(len(layers))
+    axes.plot(places, values.T, color=GREY, linewidth=0.6, alpha=0.5)
+    axes.plot(places, values.mean(axis=0), color="black", marker="o", linewidth=2)
+    axes.set_xticks(places, _short(layers))
     axes.set_xlabel("level")
     axes.set_ylabel("AUROC")
     return figure

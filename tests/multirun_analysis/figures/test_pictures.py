@@ -64,6 +64,16 @@ def test_every_figure_is_there(made: dict[str, Picture | Absent]) -> None:
     assert all(isinstance(picture, Picture) for picture in made.values())
 
 
+def test_drawing_leaves_the_log_alone(
+    made: dict[str, Picture | Absent], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sweep draws while its log is on the terminal; matplotlib logs levels that look like numbers."""
+    with caplog.at_level("INFO"):
+        for picture in made.values():
+            axes_of(picture)
+    assert caplog.messages == []
+
+
 def test_the_heat_map_is_the_plain_mean(frame: pd.DataFrame, made: dict[str, Picture | Absent]) -> None:
     axes = axes_of(made["heat_map"])[0]
     plain = frame.pivot_table("image_auroc", "pca_mode", "layer")
