@@ -78,3 +78,13 @@ def test_hydra_around_it_stays_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="is outside"):
             compose("dataset.input_size=3")
         assert hydra_compose("config", ["estimator=knn5"]) == before
+
+
+def test_layers_that_a_backbone_lacks_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """As on the command line: who chooses the network of an experiment gets those of its layers."""
+    sweep = compose(
+        "experiment=ono_mori_grid", "backbone=wide_resnet50_2", "backbone.weights=random", "estimator=mvg"
+    )
+    layers = {configuration.labels["layer"] for configuration in sweep.configurations}
+    assert layers == {"level1", "level2", "level3", "level4", "level5", "all"}
+    assert "are left out" in caplog.text

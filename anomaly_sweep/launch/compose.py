@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from anomaly_sweep.config import NODES, AnyConfiguration
+from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.launch import hydra_state
-from anomaly_sweep.tasks import configuration_of, parse_node
+from anomaly_sweep.tasks import configuration_of, parse_node, task_named
 
 log = logging.getLogger(__name__)
 
@@ -197,3 +199,28 @@ def _check_references(name: str, node: Any) -> None:
                 continue
             if resolver or reference.split(".")[0] != name:
                 raise _NotSeparableError(f"{name} refers to {reference}")
+
+
+def possible(
+    jobs: list[list[str]], nodes: list[dict[str, Any]], arguments: Sequence[str]
+) -> tuple[list[list[str]], list[dict[str, Any]]]:
+    """The jobs without those whose backbone, given on the command line, lacks an experiment's layer.
+
+    Where the layers are given too, or none of the jobs is possible, all are left, to be told.
+    """
+    given = {re.split(r"[=@]", argument.lstrip("+~"))[0] for argument in arguments}
+    if "backbone" not in given or {"layer", "layer.levels"} & given:
+        return jobs, nodes
+    impossible: dict[int, str] = {}
+    for index, job in enumerate(nodes):
+        if "layer" in task_named(job["task"].name).groups:
+            try:
+                job["layer"].of(job["backbone"])
+            except ConfigError as error:
+                impossible[index] = str(error)
+    if not impossible or len(impossible) == len(jobs):
+        return jobs, nodes
+    for reason, count in Counter(impossible.values()).items():
+        log.warning("%d configurations are left out: %s", count, reason)
+    kept = [index for index in range(len(jobs)) if index not in impossible]
+    return [jobs[index] for index in kept], [nodes[index] for index in kept]

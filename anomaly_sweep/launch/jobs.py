@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,11 +32,11 @@ from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.launch import session
 from anomaly_sweep.launch.callbacks import call_for_each
-from anomaly_sweep.launch.compose import Composer, configurations_of
+from anomaly_sweep.launch.compose import Composer, configurations_of, possible
 from anomaly_sweep.launch.experiments import expand_all
 from anomaly_sweep.launch.hydra_state import answering
 from anomaly_sweep.launch.summary import Candidate, summary
-from anomaly_sweep.tasks import parse, task_named
+from anomaly_sweep.tasks import parse
 
 if TYPE_CHECKING:
     from anomaly_sweep.sweep.record.recording import Outcome, Parent
@@ -194,31 +192,6 @@ def _same_for_all(jobs: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
-def _possible(
-    jobs: list[list[str]], nodes: list[dict[str, Any]], arguments: Sequence[str]
-) -> tuple[list[list[str]], list[dict[str, Any]]]:
-    """The jobs without those whose backbone, given on the command line, lacks an experiment's layer.
-
-    Where the layers are given too, or none of the jobs is possible, all are left, to be told.
-    """
-    given = {re.split(r"[=@]", argument.lstrip("+~"))[0] for argument in arguments}
-    if "backbone" not in given or {"layer", "layer.levels"} & given:
-        return jobs, nodes
-    impossible: dict[int, str] = {}
-    for index, job in enumerate(nodes):
-        if "layer" in task_named(job["task"].name).groups:
-            try:
-                job["layer"].of(job["backbone"])
-            except ConfigError as error:
-                impossible[index] = str(error)
-    if not impossible or len(impossible) == len(jobs):
-        return jobs, nodes
-    for reason, count in Counter(impossible.values()).items():
-        log.warning("%d configurations are left out: %s", count, reason)
-    kept = [index for index in range(len(jobs)) if index not in impossible]
-    return [jobs[index] for index in kept], [nodes[index] for index in kept]
-
-
 def composer_of(config: DictConfig, launcher: Launcher, loader: ConfigLoader) -> Composer:
     """The launcher's composer where it has one, so that nothing is composed twice."""
     own = getattr(launcher, "composer", None)
@@ -337,7 +310,7 @@ def sweep_grid(
         # Composed before anything starts, so that a wrong value leaves nothing behind.
         with terminal.busy(f"composing {len(jobs)} configurations"):
             nodes = composer_of(config, launcher, loader).jobs(jobs)
-        jobs, nodes = _possible(jobs, nodes, arguments)
+        jobs, nodes = possible(jobs, nodes, arguments)
         nodes, place = _different(nodes)
         first = dict(zip(reversed(place), reversed(jobs), strict=True))
         jobs = [first[index] for index in range(len(nodes))]

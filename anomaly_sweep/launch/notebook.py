@@ -16,7 +16,7 @@ from hydra.types import RunMode
 
 from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TrackingConf, for_hydra, register
 from anomaly_sweep.config.labels import config_folder
-from anomaly_sweep.launch.compose import Composer, configurations_of
+from anomaly_sweep.launch.compose import Composer, configurations_of, possible
 from anomaly_sweep.launch.experiments import expand_all
 from anomaly_sweep.launch.hydra_state import answering
 
@@ -83,6 +83,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Sweep:
         with answering(config):
             jobs = expand_all(config, loader, arguments, sweeper.grids, sweeper.params)
             nodes = Composer(lambda own: loader.load_sweep_config(config, own)).jobs(jobs)
+            _, nodes = possible(jobs, nodes, arguments)
             return Sweep(configurations_of(nodes), nodes[0]["tracking"], nodes[0]["runtime"])
 
 
