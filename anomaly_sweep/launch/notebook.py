@@ -40,6 +40,15 @@ class Sweep(NamedTuple):
     tracking: TrackingConf
     runtime: RuntimeConf
 
+    def __repr__(self) -> str:
+        """How many configurations, the choices that they differ in, and where they are recorded."""
+        choices: dict[str, dict[str, None]] = {}
+        for configuration in self.configurations:
+            for group, label in configuration.labels.items():
+                choices.setdefault(group, {})[label] = None
+        varied = "".join(f", {group}={','.join(v)}" for group, v in choices.items() if len(v) > 1)
+        return f"<Sweep: {len(self.configurations)} configurations{varied}; recorded in {self.tracking.uri}>"
+
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Sweep:
     """Compose the configurations that ``anomaly-sweep -m`` would run.
@@ -68,8 +77,8 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Sweep:
     --------
     >>> from anomaly_sweep import compose
     >>> sweep = compose("estimator=mvg,knn1", "layer=level2", "backbone.weights=random")
-    >>> [configuration.labels["estimator"] for configuration in sweep.configurations]
-    ['mvg', 'knn1']
+    >>> sweep
+    <Sweep: 2 configurations, estimator=mvg,knn1; recorded in sqlite:///mlflow.db>
     """
     arguments = [for_hydra(override) for override in overrides]
     with _loader() as loader:

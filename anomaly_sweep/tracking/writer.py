@@ -141,12 +141,17 @@ class Recorder:
 
     def recorded(self, parent: str) -> dict[str, tuple[str, str]]:
         """Configuration fingerprint -> (run id, status) of a sweep's child runs that were ended."""
-        found: dict[str, tuple[str, str]] = {}
-        for run in self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"):
-            configuration_id = run.data.tags.get(names.TAG_FINGERPRINT)
-            if configuration_id is not None and run.info.status != "RUNNING":
-                found.setdefault(configuration_id, (str(run.info.run_id), str(run.info.status)))
-        return found
+        return _ended(self._search(f"tags.`{names.TAG_PARENT}` = '{parent}'"))
+
+    def recorded_alone(self, name: str) -> dict[str, tuple[str, str]]:
+        """The same of runs without a parent, which have but the name in common."""
+        query = f"tags.`{names.TAG_KIND}` = '{names.KIND_CONFIGURATION}'"
+        runs = self._search(query if "'" in name else f"{query} and tags.`{names.TAG_SWEEP}` = '{name}'")
+        return _ended(
+            run
+            for run in runs
+            if run.data.tags.get(names.TAG_SWEEP) == name and names.TAG_PARENT not in run.data.tags
+        )
 
     def drop_unfinished(self, parent: str) -> None:
         """Take back child runs that a killed process had begun to write."""
@@ -392,3 +397,13 @@ def _dataset_input(data: UsedData) -> DatasetInput:
 def _launched(run: Run) -> int:
     """When a sweep was launched last, milliseconds since the epoch."""
     return int(run.data.tags.get(names.TAG_LAUNCHED) or run.info.start_time or 0)
+
+
+def _ended(runs: Iterable[Run]) -> dict[str, tuple[str, str]]:
+    """Configuration fingerprint -> (run id, status) of runs that were ended, the latest of each."""
+    found: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        identity = run.data.tags.get(names.TAG_FINGERPRINT)
+        if identity is not None and run.info.status != "RUNNING":
+            found.setdefault(identity, (str(run.info.run_id), str(run.info.status)))
+    return found

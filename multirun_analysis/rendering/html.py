@@ -9,18 +9,23 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from multirun_analysis.rendering.table import Table, shown
+from multirun_analysis.rendering.content import TableContent, shown
 
 #: Verdicts get a sign as well as their word: the class that the style sheet marks.
 MARKS = {"holds": "holds", "does not hold": "fails", "undecided": "open", "not enough runs": "open"}
 
 
-def to_html(table: Table) -> str:
+def to_html(table: TableContent) -> str:
     """A page with one table."""
     return page(table.title, [table])
 
 
-def page(title: str, tables: Sequence[Table]) -> str:
+def to_fragment(table: TableContent) -> str:
+    """A table within a page that has a style of its own, such as a notebook."""
+    return rendered("fragment.html.j2", table=table)
+
+
+def page(title: str, tables: Sequence[TableContent]) -> str:
     """A page with tables."""
     return rendered("page.html.j2", title=title, tables=tables)
 

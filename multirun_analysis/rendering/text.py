@@ -12,8 +12,8 @@ from dataclasses import replace
 from rich.cells import cell_len
 
 from anomaly_sweep.terminal import UNLIMITED, visible
+from multirun_analysis.rendering.content import MISSING, Block, Cell, Row, TableContent, shown
 from multirun_analysis.rendering.html import to_html
-from multirun_analysis.rendering.table import MISSING, Block, Cell, Row, Table, shown
 
 #: Columns that a table takes at the least for its row headers, and for a column of words.
 _LEAST = 20
@@ -43,7 +43,7 @@ DOCUMENT_HEAD = r"""\documentclass[a4paper]{article}
 """
 
 
-def to_text(table: Table, width: int = UNLIMITED) -> str:
+def to_text(table: TableContent, width: int = UNLIMITED) -> str:
     """Aligned columns for a terminal; ``*`` marks the best values.
 
     Parameters
@@ -71,7 +71,7 @@ def to_text(table: Table, width: int = UNLIMITED) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _visible(table: Table) -> Table:
+def _visible(table: TableContent) -> TableContent:
     """The table without control characters in anything it says."""
 
     def cell(one: Cell) -> Cell:
@@ -106,7 +106,7 @@ def _groups(widths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _group(
-    table: Table,
+    table: TableContent,
     columns: Sequence[str],
     texts: Sequence[bool],
     widths: Sequence[int],
@@ -155,7 +155,7 @@ def _broken(lines: Sequence[str], width: int) -> list[str]:
     return [part for line in lines for part in _wrapped(line, width)]
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: TableContent) -> str:
     """A pipe table with its title, caption and notes."""
 
     def cell_text(cell: Cell) -> str:
@@ -177,7 +177,7 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: TableContent) -> str:
     """A ``table`` environment for a document that loads booktabs."""
     width = 1 + len(table.columns)
     columns = "".join("l" if table.is_text(column) else "r" for column in range(len(table.columns)))
@@ -204,7 +204,7 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: TableContent) -> str:
     """Unrounded values, one line a row; missing values are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -215,7 +215,7 @@ def to_csv(table: Table) -> str:
     return out.getvalue()
 
 
-def latex_document(tables: Sequence[Table]) -> str:
+def latex_document(tables: Sequence[TableContent]) -> str:
     """A document that compiles by itself, with each table on its page."""
     bodies = [
         r"\clearpage" + "\n" + to_latex(table).replace(r"\begin{table}", r"\begin{table}[p]")
@@ -225,7 +225,7 @@ def latex_document(tables: Sequence[Table]) -> str:
 
 
 #: Renderer by the suffix of the file it makes.
-RENDERERS: Mapping[str, Callable[[Table], str]] = {
+RENDERERS: Mapping[str, Callable[[TableContent], str]] = {
     ".txt": to_text,
     ".md": to_markdown,
     ".tex": to_latex,

@@ -83,6 +83,8 @@ class Recording:
         parent: Parent,
         known: dict[str, TrialResult],
         cache_dir: Path,
+        *,
+        resume: bool = True,
     ) -> None:
         self.plan = plan
         self.cache_dir = cache_dir
@@ -91,7 +93,11 @@ class Recording:
         self.known = known
         self._before = frozenset(known)
         self._runs: dict[int, str] = {}
-        self._earlier = {} if parent.run_id is None else recorder.recorded(parent.run_id)
+        self._earlier: dict[str, tuple[str, str]] = {}
+        if parent.run_id is not None:
+            self._earlier = recorder.recorded(parent.run_id)
+        elif resume:  # a cell of a notebook that is run again records nothing twice
+            self._earlier = recorder.recorded_alone(parent.name)
         self._open = list(range(len(plan.configurations)))
         self._final: dict[int, Rows] = {}
         self._pause = _PAUSE_SECONDS

@@ -42,7 +42,9 @@ def run_configurations(
     """Run configurations as one computation and record each of them.
 
     Every result is kept on disk by fingerprint as soon as its shard ends; with ``runtime.resume`` those
-    that are there already, and did not fail, are not computed again.
+    that are there already, and did not fail, are not computed again, and a configuration that has a run of
+    this sweep already (for a name alone: a run of that name by itself) keeps it. Without ``resume`` all are
+    computed, and recorded beside what is there.
 
     Parameters
     ----------
@@ -101,7 +103,9 @@ def run_configurations(
     known |= _check_networks(works, runtime, everything=len(known) == len(plan.failed))
     works = _to_do(plan, known)
     with terminal.busy("opening the tracking store"):
-        recording = Recording(plan, Recorder(tracking), parent, known, cache_folder(runtime))
+        recording = Recording(
+            plan, Recorder(tracking), parent, known, cache_folder(runtime), resume=runtime.resume
+        )
     with recording:
         recording.record_complete()
         _compute(plan, works, known, store, recording, runtime)

@@ -51,6 +51,14 @@ def test_text_is_aligned_and_says_missing() -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
+def test_a_table_prints_and_shows_itself_in_a_notebook() -> None:
+    assert str(TABLE) == to_text(TABLE)
+    assert TABLE._repr_markdown_() == to_markdown(TABLE)
+    inside, whole = Page(TABLE._repr_html_()), Page(to_html(TABLE))
+    assert inside.open == [] and inside.rows == whole.rows and inside.values == whole.values
+    assert "<style" not in TABLE._repr_html_() and "<script" not in TABLE._repr_html_()
+
+
 WORDS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), max_size=120)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -26,9 +27,11 @@ from anomaly_sweep.sweep.plan.planner import DATA_DIGITS
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
+from anomaly_sweep.tasks.base import ShardWork, TrialResult
 from anomaly_sweep.tasks.detection.task import Detection
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.writer import Recorder
+from multirun_analysis import read_trials
 from tests.support.sweeps import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
 
 ALONE = Parent("alone")
@@ -230,6 +233,40 @@ def test_stop_at_the_first_failure(tiny_dataset: Path, tmp_path: Path) -> None:
     )
     reasons = [reason for outcome in outcomes for reason in outcome.failures]
     assert sum("not run" in reason for reason in reasons) == 2  # both configurations on the second category
+
+
+def test_a_cell_of_a_notebook_that_is_run_again_records_nothing_twice(
+    tiny_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    conf, work = tracking(tmp_path), runtime(tmp_path)
+    chosen = grid(tiny_dataset, ["level1"], [0.5], [KNN1, MVG])
+    first = run_configurations(chosen[:1], conf, work)
+    again = run_configurations(chosen, conf, work)
+    assert again[0] == dataclasses.replace(first[0], computed=frozenset())
+    assert len(runs_of(conf)) == 2
+    trials = read_trials(conf.uri)
+    assert set(trials["run_id"]) == {outcome.run_id for outcome in again}
+    assert not any(record.levelname == "WARNING" for record in caplog.records)
+    run_configurations(chosen, conf, work, ALONE)  # another name has runs of its own
+    run_configurations(chosen[:1], conf, runtime(tmp_path, resume=False))
+    assert len(runs_of(conf)) == 5
+
+
+def test_a_failed_run_by_itself_is_replaced(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, work = tracking(tmp_path), runtime(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Detection, "run", _failing)
+        (failed,) = run_configurations([configuration(tiny_dataset)], conf, work)
+    assert failed.mean_auc is None
+    (whole,) = run_configurations([configuration(tiny_dataset)], conf, work)
+    assert whole.mean_auc is not None and whole.run_id != failed.run_id
+    assert [run.info.run_id for run in runs_of(conf)] == [whole.run_id]
+
+
+def _failing(_: Detection, work: ShardWork, *_args: object, **_settings: object) -> list[TrialResult]:
+    return [TrialResult.failed(trial_id, "broken") for trial_id in work.trials]
 
 
 def test_what_is_wrong_everywhere_is_told_before_work(tiny_dataset: Path, tmp_path: Path) -> None:
