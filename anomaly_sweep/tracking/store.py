@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -178,6 +179,11 @@ def retrying(action: Callable[[], T], uri: str) -> T:
             if any(sign in message for sign in signs) and attempt + 1 < _TRIES:
                 time.sleep(0.2 * 2**attempt)
                 continue
+            if "out-of-date database schema" in message:
+                raise TrackingError(
+                    f"the tracking store {uri} is of an older MLflow: make a copy of it, then run: "
+                    f"mlflow db upgrade {shlex.quote(uri)} (its runs are kept), or give another tracking.uri"
+                ) from error
             first = message.strip().splitlines()[0] if message.strip() else type(error).__name__
             raise TrackingError(
                 f"the tracking store {uri} cannot be used ({first}); check tracking.uri and its permissions"

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +20,7 @@ from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking import sqlite as sqlite_module
 from anomaly_sweep.tracking import store as client_module
 from anomaly_sweep.tracking.content import mean_auc, per_class_note
-from anomaly_sweep.tracking.view import VIEW_TAG, runs_page
+from anomaly_sweep.tracking.view import KIND_TAG, TRAINING, VIEW_TAG, runs_page, saved_view
 from anomaly_sweep.tracking.writer import Recorder
 from tests.support.tracking import conf, configuration_run, record, row, store
 
@@ -141,6 +141,36 @@ def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(TrackingError, match=r"mlflow\.db.*locked"):
         Recorder(conf(tmp_path))
     holder.close()
+
+
+def test_a_store_of_an_older_mlflow(tmp_path: Path) -> None:
+    """It is left as it is, and how to bring it up to date is told."""
+    recorder = Recorder(store(tmp_path))
+    database = Path(recorder.tracking.uri.removeprefix("sqlite:///"))
+    older = tmp_path / "older.db"
+    with closing(sqlite3.connect(database)) as now, closing(sqlite3.connect(older)) as then:
+        now.backup(then)
+        then.execute("UPDATE alembic_version SET version_num = 'bd07f7e963c5'")
+        then.commit()
+    before = older.read_bytes()
+    with pytest.raises(TrackingError, match=r"older MLflow.*mlflow db upgrade sqlite:///.*older\.db"):
+        Recorder(conf(tmp_path, uri=f"sqlite:///{older}"))
+    assert older.read_bytes() == before
+
+
+def test_an_experiment_of_an_older_kind(tmp_path: Path) -> None:
+    """One without our tags, or with an earlier view, is kept with its runs and gets what it lacks."""
+    recorder = Recorder(store(tmp_path))
+    run_id = record(recorder, [row("a", 0.5)])
+    recorder.client.delete_experiment_tag(recorder.experiment, KIND_TAG)
+    recorder.client.set_experiment_tag(
+        recorder.experiment, VIEW_TAG, '{"selectedColumns": ["params.`layer`"]}'
+    )
+    again = Recorder(recorder.tracking)
+    tags = again.client.get_experiment(again.experiment).tags
+    assert again.experiment == recorder.experiment
+    assert tags[KIND_TAG] == TRAINING and tags[VIEW_TAG] == saved_view(("layer",))
+    assert again.client.get_run(run_id).data.metrics[names.AUC_MEAN] == 0.5
 
 
 def test_not_a_database(tmp_path: Path) -> None:
