@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 
 #: Okabe and Ito's colours, ordered so that neighbours differ in lightness too.
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
-for _chatty in ("fontTools", "matplotlib.category"):  # tell of each glyph of a PDF, each text on an axis
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of each glyph of a PDF
 
 _SPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
 _XLINK = f"{{{_SPACES['xlink']}}}href"
