@@ -16,7 +16,7 @@ import pytest
 
 from anomaly_sweep.cli import sweep
 from anomaly_sweep.tracking import names
-from tests.support.launching import FITS
+from tests.support.launching import CALLS, FITS
 from tests.support.multirun import arguments, runs
 from tests.support.paths import ROOT
 from tests.support.tracking import store
@@ -54,6 +54,7 @@ class Launch:
     sweeps: list[Any]  # all, the newest first
     jobs: list[Any]
     fits: int  # of this command
+    calls: list[str]  # of its callback
 
     @property
     def parent(self) -> Any:
@@ -87,8 +88,8 @@ class Launcher:
 
     def __init__(self, folder: Path, dataset: Path, overrides: tuple[str, ...]) -> None:
         self.folder = folder
-        self._fixed = [*arguments(dataset), *overrides, "hydra.callbacks.analysis.enabled=false"]
-        self._seen = 0
+        told = "+hydra.callbacks.told._target_=tests.support.launching.Told"
+        self._fixed = [*arguments(dataset), *overrides, "hydra.callbacks.analysis.enabled=false", told]
         (folder / "conf" / "estimator").mkdir(parents=True)
         for name, broken in (("counted", "false"), ("broken", "true")):
             (folder / "conf" / "estimator" / f"{name}.yaml").write_text(OPTION.format(name, broken))
@@ -102,13 +103,16 @@ class Launcher:
                 sweep.main()
             except SystemExit as exit:
                 end = exit.code
-        before, self._seen = self._seen, self._fits()
         sweeps = sorted(runs(self.folder, "sweep"), key=lambda run: -int(run.data.tags[names.TAG_LAUNCHED]))
-        return Launch(said.getvalue(), end, sweeps, runs(self.folder), self._seen - before)
+        return Launch(said.getvalue(), end, sweeps, runs(self.folder), len(taken(FITS)), taken(CALLS))
 
-    def _fits(self) -> int:
-        path = Path(os.environ[FITS])
-        return len(path.read_text().splitlines()) if path.exists() else 0
+
+def taken(variable: str) -> list[str]:
+    """The lines told since they were last taken."""
+    path = Path(os.environ[variable])
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return lines
 
 
 def launched_by(overrides: tuple[str, ...], folder: Path, dataset: Path) -> Launched:
@@ -117,6 +121,7 @@ def launched_by(overrides: tuple[str, ...], folder: Path, dataset: Path) -> Laun
         patch.chdir(folder)
         patch.setenv("HYDRA_FULL_ERROR", "0")
         patch.setenv(FITS, str(folder / "fits.txt"))
+        patch.setenv(CALLS, str(folder / "calls.txt"))
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
         patch.setattr(sys, "argv", [])
         launcher = Launcher(folder, dataset, overrides)
@@ -210,3 +215,20 @@ def test_a_failure_is_told_and_costs_its_job_alone(launched: Launched) -> None:
     assert names.AUC_MEAN not in bad.data.metrics
     table = launched.table(broken)
     assert set(table[table["run_id"] == bad.info.run_id]["reason"]) == {"Counted: broken on purpose"}
+
+
+def test_callbacks_are_called_in_pairs(launched: Launched) -> None:
+    for launch in (launched.first, launched.again, launched.broken):
+        begun, *jobs, ended = launch.calls
+        assert (begun, ended) == ("sweep start", "sweep end")
+        pairs: dict[str, list[str]] = {}
+        for call in jobs:
+            job, _, what = call.rpartition(" ")
+            pairs.setdefault(job, []).append(what)
+        assert pairs == {
+            f"{run.data.params['layer']} {run.data.params['estimator']}": [
+                "start",
+                "COMPLETED" if run.info.status == "FINISHED" else "FAILED",
+            ]
+            for run in launch.children
+        }
