@@ -15,6 +15,7 @@ from anomaly_sweep.config.configuration import (
 )
 from anomaly_sweep.config.groups import (
     ALL_LEVELS,
+    CLASS_TOKEN,
     DETECTION,
     LOCALIZATION,
     NO_WEIGHTS,
@@ -47,6 +48,7 @@ from anomaly_sweep.config.runtime import OBJECTIVES, RuntimeConf, TrackingConf
 
 __all__ = [
     "ALL_LEVELS",
+    "CLASS_TOKEN",
     "DETECTION",
     "LOCALIZATION",
     "NODES",

@@ -10,7 +10,10 @@ from omegaconf import MISSING
 from anomaly_sweep.checks import in_range, one_of
 from anomaly_sweep.errors import ConfigError
 
+#: Spatial pools of a map.
 POOLS = ("min", "max", "avg")
+#: A transformer's class token, of the networks that have one.
+CLASS_TOKEN = "cls"
 ALL_LEVELS = "all"
 PRETRAINED, PACKAGED, RANDOM = "pretrained", "packaged", "random"
 #: Weights where there is no network.
@@ -70,6 +73,8 @@ class BackboneConf:
     weights: str = PRETRAINED
     #: Seed of random weights; unused otherwise.
     weights_seed: int = 0
+    #: Whether its levels have a class token (``pooling=cls``).
+    class_token: bool = False
 
     def __post_init__(self) -> None:
         if not self.levels:
@@ -111,16 +116,30 @@ class LayerConf:
 
 @dataclass
 class PoolingConf:
-    """Spatial pools of a feature map, joined by concatenation in the order given."""
+    """Spatial pools of a feature map, and its class token, joined by concatenation in the order given."""
 
     name: str = MISSING
     kinds: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.kinds:
-            raise ConfigError(f"pooling.kinds is empty; choose from {', '.join(POOLS)}")
+            raise ConfigError(f"pooling.kinds is empty; choose from {', '.join((*POOLS, CLASS_TOKEN))}")
         for kind in self.kinds:
-            one_of("pooling.kinds", kind, POOLS)
+            one_of("pooling.kinds", kind, (*POOLS, CLASS_TOKEN))
+
+    def check(self, backbone: BackboneConf) -> None:
+        """Refuse a pool that a backbone does not have.
+
+        Raises
+        ------
+        ConfigError
+            If the class token is asked of a network without one.
+        """
+        if CLASS_TOKEN in self.kinds and not backbone.class_token:
+            raise ConfigError(
+                f"pooling={self.name}: backbone {backbone.name} has no class token; choose a pooling of "
+                f"{', '.join(POOLS)}, or a transformer with one (backbone.class_token=true says so)"
+            )
 
 
 @dataclass

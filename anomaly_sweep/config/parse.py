@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from anomaly_sweep.config.groups import (
     AugmentationConf,
@@ -17,7 +21,7 @@ from anomaly_sweep.config.groups import (
     PoolingConf,
 )
 from anomaly_sweep.config.runtime import RuntimeConf, TrackingConf
-from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
 
 
 @dataclass
@@ -85,7 +89,15 @@ def parse_node(name: str, node: Any, kind: type | None = None) -> Any:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind or NODE_TYPES[name]), value))
     except MissingMandatoryValue as error:
         raise ConfigError(f"{name}.{error.key} must be given: {name}.{error.key}=...") from error
+    except InterpolationToMissingValueError as error:
+        missing = str(error).splitlines()[0].rpartition(": ")[2]  # the value referred to, the key refers
+        raise ConfigError(f"{missing} must be given: {missing}=...") from error
     except OmegaConfBaseException as error:
+        own: BaseException | None = error
+        while own is not None and not isinstance(own, AnomalySweepError):
+            own = own.__context__
+        if own is not None:  # a resolver of ours has said it
+            raise own from error
         key = error.full_key or name
         where = key if key == name or key.startswith(f"{name}.") else f"{name}.{key}"
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomaly_sweep.config import AugmentationConf
+from anomaly_sweep.config import CLASS_TOKEN, AugmentationConf
 from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.augmentation import versions
@@ -126,7 +126,7 @@ def extract(
     augmentation: AugmentationConf | None = None,
     category: str = "",
 ) -> dict[str, Pooled]:
-    """Pooled features of a list of images, every level and pool from one pass.
+    """Pooled features of a list of images, every level and pool from one pass; class tokens as a pool.
 
     Parameters
     ----------
@@ -155,12 +155,15 @@ def extract(
         return versions(image, augmentation, category, record.relative)
 
     def forward(batch: Tensor, count: int) -> dict[str, Pooled]:
-        found: dict[str, Pooled] = {}
+        found: dict[str, Pooled] = {level: {} for level in levels}
 
         def keep(level: str, maps: Tensor) -> None:
-            found[level] = {name: rows.cpu().numpy()[:count] for name, rows in pool(maps).items()}
+            found[level] |= {name: rows.cpu().numpy()[:count] for name, rows in pool(maps).items()}
 
-        runner.network.read(batch, levels, keep)
+        def keep_token(level: str, token: Tensor) -> None:
+            found[level][CLASS_TOKEN] = token.float().cpu().numpy()[:count].copy()
+
+        runner.network.read(batch, levels, keep, keep_token)
         return found
 
     rows: dict[str, dict[str, list[NDArray[np.float32]]]] = {level: {} for level in levels}

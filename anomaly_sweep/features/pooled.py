@@ -45,6 +45,10 @@ class ShardFeatures:
         joined = []
         for split, name in ((self.train, "training"), (self.test, "test")):
             for level in levels:
+                for lacking in (p for p in pools if p not in split[level]):
+                    raise AnomalySweepError(
+                        f"{level} has no {lacking}: its node gives no class token; choose another pooling"
+                    )
                 _check_finite(level, [split[level][p] for p in pools], name)
             parts = [split[level][p] for level in levels for p in pools]
             joined.append(np.concatenate(parts, axis=1, dtype=np.float64))

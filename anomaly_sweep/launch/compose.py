@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 Compose = Callable[[list[str]], DictConfig]
 _REFERENCE = re.compile(r"\$\{\s*([\w.]+)\s*(:?)\s*([\w.]*)")
-#: Resolvers that read nothing of the config.
-_OUTSIDE = ("oc.env", "oc.decode", "now")
+#: Resolvers that read nothing of the config but what they are given.
+_OUTSIDE = ("oc.env", "oc.decode", "now", "timm")
 
 
 def configurations_of(nodes: Sequence[dict[str, Any]]) -> list[AnyConfiguration]:

@@ -12,6 +12,7 @@ from anomaly_sweep import config
 from anomaly_sweep.checks import one_of
 from anomaly_sweep.config import NODES, TASK, CustomTaskConf
 from anomaly_sweep.errors import ConfigError
+from anomaly_sweep.features.backbone.by_name import register_resolver
 from anomaly_sweep.instantiate import target_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from anomaly_sweep.config import AnyConfiguration, RuntimeConf, TaskConf, TrackingConf
     from anomaly_sweep.tasks.base import Task
+
+# Here, where configs are read: in the workers of any launcher too.
+register_resolver()
 
 
 def task_names() -> list[str]:

@@ -40,6 +40,8 @@ PROMISED = {
     "task": {"detection", "localization"},
     "localizer": {"ridge", "patchcore", "padim"},
 }
+#: Of networks with a class token, or of so many levels.
+ABOUT_TRANSFORMERS = {("pooling", "cls"), *(("layer", f"level{i}") for i in range(8, 13))}
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,14 @@ def test_option_composes_and_parses(plain: Multirun, group: str, option: str) ->
         job.append("backbone=mobilenetv2_035")
     if group == "localizer":
         job.append("task=localization")
+    if option == "timm":
+        job.append("backbone.model=test_vit")
+    if (group, option) in ABOUT_TRANSFORMERS:
+        job += ["backbone=timm", "backbone.model=vit_tiny_patch16_224"]
     configuration, _, _ = parse(plain.compose(job))
-    if group in configuration.labels:
+    if option == "timm":
+        assert configuration.labels[group] == "test_vit"
+    elif group in configuration.labels:
         assert configuration.labels[group] == option  # the name, and nothing changed
     if group == "task":
         assert configuration.task_label == option

@@ -38,7 +38,9 @@ class Echo:
     def images_a_pass(self, batch_size: int) -> int:
         return batch_size
 
-    def read(self, batch: Tensor, levels: Iterable[str], visit: Callable[[str, Tensor], None]) -> None:
+    def read(
+        self, batch: Tensor, levels: Iterable[str], visit: Callable[[str, Tensor], None], _token: object
+    ) -> None:
         self.sizes.append(len(batch))
         for level in levels:
             visit(level, batch)

@@ -27,7 +27,7 @@ def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
     Raises
     ------
     ConfigError
-        If timm does not know the model or its arguments, or its maps are not channels-first.
+        If timm does not know the model or its arguments.
     WeightsError
         If the weights cannot be had or do not fit.
     """
@@ -52,11 +52,6 @@ def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
             f"backbone {backbone.name}: timm cannot make {backbone.model} with "
             f"backbone.kwargs={dict(backbone.kwargs)}: {shortened(error)}"
         ) from error
-    if getattr(model, "output_fmt", "NCHW") != "NCHW":
-        raise ConfigError(
-            f"backbone.model={backbone.model}: its maps are {model.output_fmt}; choose a convolutional "
-            "network, whose maps are (batch, channels, height, width)"
-        )
     if backbone.weights in (PRETRAINED, RANDOM):
         return model, frozenset()
     return model, weights.load_file_into(model, backbone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isqrt
 from typing import Any, TypeAlias
 
 import torch
@@ -36,9 +37,18 @@ def check_nodes(model: nn.Module, backbone: BackboneConf) -> None:
 
 @torch.inference_mode()
 def read_levels(
-    model: nn.Module, backbone: BackboneConf, batch: Tensor, levels: Iterable[str], visit: Visit
+    model: nn.Module,
+    backbone: BackboneConf,
+    batch: Tensor,
+    levels: Iterable[str],
+    visit: Visit,
+    visit_token: Visit | None = None,
 ) -> None:
     """One forward pass, cut after the last level; ``visit(level, maps)`` is called with each level's maps.
+
+    Tokens of a transformer are maps too: those of the places, in rows and columns. ``visit_token(level,
+    token)`` is called before with a level's class tokens (b, c), where the network has them. Register tokens
+    and the like are dropped.
 
     What ``visit`` is given is the network's memory, which a later operation may overwrite in place (an
     activation, a residual sum): what is to be kept must be copied there and then.
@@ -51,7 +61,7 @@ def read_levels(
         If a level's node does not give maps (b, c, h, w), one for each image, or is not reached.
     """
     wanted = set(levels)
-    with _hooks(model, backbone, len(batch), wanted, visit) as seen:
+    with _hooks(model, backbone, len(batch), wanted, visit, visit_token) as seen:
         try:
             getattr(model, "forward_features", model)(batch)
         except _AllLevelsSeen:
@@ -115,7 +125,12 @@ def _why_not(backbone: BackboneConf, level: str, side: int, error: Exception) ->
 
 @contextmanager
 def _hooks(
-    model: nn.Module, backbone: BackboneConf, images: int, wanted: set[str], visit: Visit
+    model: nn.Module,
+    backbone: BackboneConf,
+    images: int,
+    wanted: set[str],
+    visit: Visit,
+    visit_token: Visit | None,
 ) -> Iterator[set[str]]:
     seen: set[str] = set()
 
@@ -123,13 +138,16 @@ def _hooks(
         def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if level in seen:
                 return
-            if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != images:
+            maps = _as_maps(model, output)
+            if maps is None or len(maps) != images:
                 found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ConfigError(
                     f"backbone.levels.{level}={backbone.levels[level]} gives {found}, not a feature map "
                     f"of each of {images} images (batch, channels, height, width); choose another module"
                 )
-            visit(level, output)
+            if visit_token is not None and output.ndim == 3 and has_class_token(model):
+                visit_token(level, output[:, 0])
+            visit(level, maps)
             seen.add(level)
             if seen == wanted:
                 raise _AllLevelsSeen
@@ -144,3 +162,26 @@ def _hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def has_class_token(model: nn.Module) -> bool:
+    """Whether the tokens of each block begin with a class token."""
+    return bool(getattr(model, "num_prefix_tokens", 0)) and getattr(model, "cls_token", None) is not None
+
+
+def _as_maps(model: nn.Module, output: Any) -> Tensor | None:
+    """A node's output as maps (b, c, h, w); None if it is none.
+
+    The layout is what timm declares of the network: ``output_fmt`` of maps; of tokens, ``num_prefix_tokens``
+    (class, registers) before those of the places, row by row. Images are square, and so are grids.
+    """
+    if not isinstance(output, Tensor):
+        return None
+    if output.ndim == 4:
+        return output.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else output
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if output.ndim != 3 or prefix is None:
+        return None
+    places = output[:, prefix:].mT
+    side = isqrt(places.shape[2])
+    return places.reshape(*places.shape[:2], side, side) if side * side == places.shape[2] else None

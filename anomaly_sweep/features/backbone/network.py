@@ -126,10 +126,13 @@ class Network:
                 hook.remove()
         return used
 
-    def read(self, batch: Tensor, levels: Iterable[str], visit: Visit) -> None:
+    def read(
+        self, batch: Tensor, levels: Iterable[str], visit: Visit, visit_token: Visit | None = None
+    ) -> None:
         """One forward pass; ``visit(level, maps)`` is called with each level's maps (b, c, h, w), float32.
 
-        The maps hold until ``visit`` returns, see :func:`anomaly_sweep.features.backbone.levels.read_levels`.
+        ``visit_token(level, token)`` is called before with its class tokens (b, c), where there are any. They
+        hold until it returns, see :func:`anomaly_sweep.features.backbone.levels.read_levels`.
 
         Raises
         ------
@@ -137,7 +140,7 @@ class Network:
             If a level's node does not give maps of that shape, or is not reached.
         """
         with _full_precision(self.device):
-            read_levels(self.model, self.backbone, batch, levels, visit)
+            read_levels(self.model, self.backbone, batch, levels, visit, visit_token)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[Any]:

@@ -32,6 +32,7 @@ class Detection(Task[Configuration, DetectionTrial]):
         """Of all nodes but the localizer."""
         configuration = Configuration(**{one.name: nodes[one.name] for one in fields(Configuration)})
         configuration.layer.of(configuration.backbone)
+        configuration.pooling.check(configuration.backbone)
         return configuration
 
     def check(self, configurations: Sequence[Configuration]) -> None:

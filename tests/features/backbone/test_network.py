@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from anomaly_sweep.config import BackboneConf, parse_node
+from anomaly_sweep.config import parse_node
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, WeightsError
 from anomaly_sweep.features.backbone import create as create_module
 from anomaly_sweep.features.backbone.create import create
@@ -126,14 +126,6 @@ def test_node_without_a_map_is_refused() -> None:
         read(network, batch_of(64), ["level2"])
 
 
-def test_networks_without_channels_first_maps_are_refused() -> None:
-    backbone = BackboneConf(
-        name="swin", model="swin_tiny_patch4_window7_224", levels={"level1": "layers.0"}, weights="random"
-    )
-    with torch.device("meta"), pytest.raises(ConfigError, match="NHWC"):
-        create(backbone)
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -154,7 +146,9 @@ def test_what_timm_does_not_have(changes: dict[str, object], error: type[Excepti
         create(resnet18(**changes))
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(set(CONF.glob("*.yaml")) - {CONF / "timm.yaml"}), ids=lambda path: path.stem
+)
 def test_configured_backbones_exist(path: Path) -> None:
     """Without building the large ones: tags of hub weights are timm's, nodes are the architecture's."""
     backbone = parse_node("backbone", OmegaConf.load(path))

@@ -34,13 +34,12 @@ REFUSED = {
     "inception": (network("inception", "inception_v3", "Mixed_7c"), "inception_v3 cannot take an RGB image"),
     "grey": (network("grey", "resnet18", "layer1", kwargs={"in_chans": 1}), "resnet18 cannot take an RGB"),
     "maxvit": (network("maxvit", "maxvit_pico_rw_256", "stages.2"), "maxvit_pico_rw_256 cannot take"),
-    "tokens": (network("tokens", "vit_tiny_patch16_224", "blocks.1", input_size=64,
-                       kwargs={"img_size": 64}), "not a feature map"),
+    "tokens": (network("tokens", "mixer_s32_224", "blocks.1", kwargs={"img_size": 64}), "not a feature map"),
     "unknown": (network("unknown", "resnet19", "layer1"), "no such network"),
     "kwargs": (network("kwargs", "resnet18", "layer1", kwargs={"depth": 7}), "timm cannot make resnet18"),
     "node": (network("node", "resnet18", "layer9"), "has no module of that name"),
     "unreached": (network("unreached", "resnet18", "fc"), "never reaches level2=fc"),
-    "channels last": (network("swin", "swin_tiny_patch4_window7_224", "layers.0"), "its maps are NHWC"),
+    "size": (network("size", "deit_tiny_patch16_224", "blocks.1"), "deit_tiny_patch16_224 cannot take"),
 }  # fmt: skip
 
 
