@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,8 @@ class Described:
     Attributes
     ----------
     levels : dict of str to str
-        ``level1`` (the shallowest) and so on -> module, from timm's ``feature_info``.
+        ``level1`` (the shallowest) and so on -> module, from timm's ``feature_info``; or
+        ``forward_intermediates.N``, where the modules give something else than the maps that timm says.
     input_size : int
         Side of the images that the weights were made for, pixels.
     mean, std : list of float
@@ -65,27 +66,40 @@ def describe(model: str) -> Described:
     import torch
 
     from anomaly_sweep.features.backbone.create import create
-    from anomaly_sweep.features.backbone.levels import has_class_token
+    from anomaly_sweep.features.backbone.levels import INTERMEDIATES, feature_info, has_class_token, look
 
-    unnamed = {"level1": ""}  # a node is not looked for while the network is made
-    with torch.device("meta"):
-        network: Any = create(BackboneConf(name=model, model=model, levels=unnamed, weights=RANDOM))[0]
-    # timm has a list of dicts, or its FeatureInfo around one.
-    known = getattr(network, "feature_info", None) or []
-    nodes = [info["module"] for info in getattr(known, "info", known) if info.get("module")]
-    if not nodes:
+    backbone = BackboneConf(name=model, model=model, levels={"level1": ""}, weights=RANDOM)
+    meta = torch.device("meta")
+    with meta:
+        network: Any = create(backbone)[0].eval()
+    known = feature_info(network)
+    source = network.pretrained_cfg
+
+    def gives_its_maps(nodes: list[str]) -> bool:
+        """Whether the maps of each node have the channels that timm says."""
+        levels = replace(backbone, levels=dict(zip(nodes, nodes, strict=True)))
+        try:
+            with meta:
+                found = look(network, levels, list(levels.levels), source["input_size"][-1], meta)
+        except AttributeError:  # no module of that name
+            return False
+        return all(found[node][0] == info["num_chs"] for node, info in zip(nodes, known, strict=True))
+
+    modules = [str(info.get("module")) for info in known]
+    in_modules = bool(known) and len(set(modules)) == len(modules) and gives_its_maps(modules)
+    nodes = modules if in_modules else [f"{INTERMEDIATES}{number}" for number in range(len(known))]
+    if not known or not (in_modules or gives_its_maps(nodes)):
         raise ConfigError(
-            f"backbone.model={model}: timm does not say where its levels are; name their modules in a "
+            f"backbone.model={model}: timm does not say where its maps are; name their modules in a "
             "backbone of your own (conf/backbone/*.yaml, docs/backbones.md)"
         )
-    source = network.pretrained_cfg
     # A class hands what it does not name on to the one it derives from.
     takes = {name for kind in type(network).__mro__ for name in inspect.signature(kind).parameters}
     return Described(
-        levels={f"level{number}": node for number, node in enumerate(dict.fromkeys(nodes), 1)},
+        levels={f"level{number}": node for number, node in enumerate(nodes, 1)},
         input_size=source["input_size"][-1],
         mean=list(source["mean"]),
         std=list(source["std"]),
         kwargs={_ANY_SIZE: True} if _ANY_SIZE in takes else {},
-        class_token=has_class_token(network),
+        class_token=in_modules and has_class_token(network),
     )

@@ -54,7 +54,7 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
     from torch.utils.flop_counter import FlopCounterMode
 
     from anomaly_sweep.features.backbone.create import create
-    from anomaly_sweep.features.backbone.levels import check_nodes, look, read_levels
+    from anomaly_sweep.features.backbone.levels import INTERMEDIATES, check_nodes, look, read_levels
 
     flops: dict[str, float] = {}
     moved: dict[str, float] = {}
@@ -77,13 +77,22 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
 
         for module in model.modules():
             module.register_forward_hook(seen)
-        with FlopCounterMode(display=False) as counter:
 
-            def visit(level: str, _maps: torch.Tensor) -> None:
-                flops[level] = float(counter.get_total_flops())
-                moved[level] = 4.0 * 2 * written  # each value is written once and read once
+        def one_pass(levels: list[str]) -> None:
+            nonlocal written
+            written = 0
+            with FlopCounterMode(display=False) as counter:
 
-            if shapes:
-                read_levels(model, backbone, torch.empty(1, 3, side, side), list(shapes), visit)
+                def visit(level: str, _maps: torch.Tensor) -> None:
+                    flops[level] = float(counter.get_total_flops())
+                    moved[level] = 4.0 * 2 * written  # each value is written once and read once
+
+                read_levels(model, backbone, torch.empty(1, 3, side, side), levels, visit)
+
+        # A pass tells of each level as it comes by; timm's own method, of all of them when it ends.
+        apart = [level for level in shapes if backbone.levels[level].startswith(INTERMEDIATES)]
+        together = [level for level in shapes if level not in apart]
+        for levels in [*([together] if together else []), *([level] for level in apart)]:
+            one_pass(levels)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return NetworkCost(flops, moved, shapes, unusable, 4.0 * parameters, 4.0 * largest)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.errors import AnomalySweepError, ConfigError, shortened
 
+#: Of nodes that are no modules: ``forward_intermediates.3`` is the fourth map of timm's method of that name.
+INTERMEDIATES = "forward_intermediates."
+
 #: (channels, height, width) of a level's maps.
 Shape: TypeAlias = tuple[int, int, int]
 
@@ -25,9 +28,11 @@ class _AllLevelsSeen(Exception):
 
 
 def check_nodes(model: nn.Module, backbone: BackboneConf) -> None:
-    """Raise ConfigError unless each level's node is a module of the network."""
+    """Raise ConfigError unless each level's node is a module of the network or one of its intermediates."""
     modules = dict(model.named_modules())
     for level, node in backbone.levels.items():
+        if node.startswith(INTERMEDIATES) and _number(node) in range(len(feature_info(model))):
+            continue
         if not node or node not in modules:
             raise ConfigError(
                 f"backbone.levels.{level}={node}: {backbone.model} has no module of that name "
@@ -61,6 +66,12 @@ def read_levels(
         If a level's node does not give maps (b, c, h, w), one for each image, or is not reached.
     """
     wanted = set(levels)
+    stated = {level for level in wanted if backbone.levels[level].startswith(INTERMEDIATES)}
+    if stated:
+        _read_intermediates(model, backbone, batch, stated, visit)
+        wanted -= stated
+        if not wanted:
+            return
     with _hooks(model, backbone, len(batch), wanted, visit, visit_token) as seen:
         try:
             getattr(model, "forward_features", model)(batch)
@@ -140,11 +151,7 @@ def _hooks(
                 return
             maps = _as_maps(model, output)
             if maps is None or len(maps) != images:
-                found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ConfigError(
-                    f"backbone.levels.{level}={backbone.levels[level]} gives {found}, not a feature map "
-                    f"of each of {images} images (batch, channels, height, width); choose another module"
-                )
+                raise _no_maps(backbone, level, images, output)
             if visit_token is not None and output.ndim == 3 and has_class_token(model):
                 visit_token(level, output[:, 0])
             visit(level, maps)
@@ -162,6 +169,41 @@ def _hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _read_intermediates(
+    model: nn.Module, backbone: BackboneConf, batch: Tensor, levels: Iterable[str], visit: Visit
+) -> None:
+    """Read by timm's own method, for networks whose modules give something else than maps."""
+    ordered = sorted(levels, key=lambda level: _number(backbone.levels[level]))
+    numbers = sorted({_number(backbone.levels[level]) for level in ordered})
+    read: Any = model.forward_intermediates
+    found = read(batch, indices=numbers, stop_early=True, output_fmt="NCHW", intermediates_only=True)
+    by_number = dict(zip(numbers, found, strict=True))
+    for level in ordered:
+        maps = by_number[_number(backbone.levels[level])]
+        if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != len(batch):
+            raise _no_maps(backbone, level, len(batch), maps)
+        visit(level, maps)
+
+
+def _number(node: str) -> int:
+    number = node.removeprefix(INTERMEDIATES)
+    return int(number) if number.isdecimal() else -1
+
+
+def _no_maps(backbone: BackboneConf, level: str, images: int, output: Any) -> ConfigError:
+    found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    return ConfigError(
+        f"backbone.levels.{level}={backbone.levels[level]} gives {found}, not a feature map of each "
+        f"of {images} images (batch, channels, height, width); choose another module"
+    )
+
+
+def feature_info(model: nn.Module) -> list[dict[str, Any]]:
+    """What timm says of its intermediates, shallowest first; empty if it says nothing."""
+    known: Any = getattr(model, "feature_info", None) or []
+    return list(getattr(known, "info", known))
 
 
 def has_class_token(model: nn.Module) -> bool:

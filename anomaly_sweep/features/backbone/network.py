@@ -15,7 +15,14 @@ from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.features.backbone import weights
 from anomaly_sweep.features.backbone.create import create
 from anomaly_sweep.features.backbone.folding import fold_batch_norm
-from anomaly_sweep.features.backbone.levels import Shape, Visit, check_nodes, look, read_levels
+from anomaly_sweep.features.backbone.levels import (
+    INTERMEDIATES,
+    Shape,
+    Visit,
+    check_nodes,
+    look,
+    read_levels,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +59,8 @@ class Network:
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _fold(self) -> None:
+        if any(node.startswith(INTERMEDIATES) for node in self.backbone.levels.values()):
+            return  # which module's output is read is not known
         nodes = {self.model.get_submodule(node) for node in self.backbone.levels.values()}
         size = self.backbone.input_size
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.features.backbone.by_name import describe
 from anomaly_sweep.features.backbone.cost import network_cost
 from anomaly_sweep.features.backbone.create import create
-from anomaly_sweep.features.backbone.levels import has_class_token
+from anomaly_sweep.features.backbone.levels import feature_info
 from anomaly_sweep.features.backbone.network import CPU_BATCH, Network
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.extract import normalised
@@ -77,6 +78,10 @@ TRANSFORMERS = {
     "vit_tiny_patch16_224": 96,
     "vit_tiny_r_s16_p8_224": 64,
     "vit_xsmall_patch16_clip_224": 64,
+    # Read by timm's own method: modules that give pairs, another order of tokens, or none at all.
+    "efficientvim_m1": 64,
+    "levit_128s": 224,
+    "xcit_nano_12_p16_224": 64,
 }
 
 
@@ -129,14 +134,17 @@ def test_contract(model: str, side: int) -> None:
     beside, _ = read(network, company)
     assert list(maps) == list(backbone.levels)
     assert bool(tokens) is backbone.class_token
+    assert {level: shape[0] for level, shape in network_cost(backbone, side).shapes.items()} == {
+        level: m.shape[1] for level, m in maps.items()
+    }
 
     plain: Any = create(backbone)[0]
     give_statistics(plain.eval())
-    known = getattr(plain.feature_info, "info", plain.feature_info)
+    known = feature_info(plain)
     with torch.inference_mode():
         found = plain.forward_intermediates(
             images.clone(), indices=len(known), norm=False, output_fmt="NCHW", intermediates_only=True,
-            **({"return_prefix_tokens": True} if has_class_token(plain) else {}),
+            **({"return_prefix_tokens": True} if backbone.class_token else {}),
         )  # fmt: skip
     for level, info, expected in zip(maps, known, found, strict=True):
         places, prefix = expected if isinstance(expected, tuple) else (expected, None)
@@ -151,6 +159,26 @@ def test_contract(model: str, side: int) -> None:
             assert torch.equal(tokens[level], tokens_again[level])
         assert torch.equal(maps[level], again[level])
         assert torch.equal(maps[level][0], beside[level][0])
+
+
+def test_nine_levels_are_the_stem_the_stages_and_the_head() -> None:
+    """Those of the seven are among them; the network with few and narrow blocks stands for the large one."""
+    compose = Multirun().compose
+    nine = parse_node("backbone", compose(["backbone=efficientnet_b5_nine"]).backbone)
+    seven = parse_node("backbone", compose(["backbone=efficientnet_b5"]).backbone)
+    assert list(nine.levels.values())[1:8] == list(seven.levels.values())
+    assert replace(nine, name=seven.name, levels=seven.levels) == seven
+
+    backbone = replace(nine, model="tf_efficientnet_b0", input_size=64, weights="random")
+    images = torch.randn(CPU_BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps, _ = read(network_of(backbone), images)
+    plain: Any = create(backbone)[0]
+    give_statistics(plain.eval())
+    with torch.inference_mode():
+        head, (stem, *stages) = plain.forward_intermediates(images, extra_blocks=True)
+    assert len(maps) == 9
+    for found, expected in zip(maps.values(), (stem, *stages, head), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_a_name_timm_does_not_know_is_told_with_its_neighbours() -> None:
