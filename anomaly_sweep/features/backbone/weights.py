@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import logging
 import pickle
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -18,6 +22,12 @@ from anomaly_sweep.fingerprint import file_digest
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
+
+#: Prefix of a network that is a part of what was trained.
+_BACKBONE = "backbone."
+#: Buffers that no forward pass in evaluation reads.
+_UNUSED = "num_batches_tracked"
 _DIGEST_SHOWN = 8
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _SETTLED_NS = 2_000_000_000
@@ -137,6 +147,9 @@ def _digest(path: Path) -> str:
 def read_state(path: Path) -> dict[str, torch.Tensor]:
     """Parameters in a ``.safetensors`` or ``.pth`` file; nothing in the file is executed.
 
+    Of a training's checkpoint the network's: those under ``state_dict``, ``model`` or, of DINO, ``teacher``,
+    and of these the ones of its ``backbone``, without the prefix.
+
     Raises
     ------
     WeightsError
@@ -156,6 +169,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             ) from error
     elif path.suffix in (".pth", ".pt", ".bin"):
         try:
+            # DINO keeps its command line with the parameters; a namespace runs nothing.
+            torch.serialization.add_safe_globals([argparse.Namespace])
             state = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise WeightsError(
@@ -166,16 +181,21 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             raise WeightsError(f"{path}: cannot be read ({error or type(error).__name__})") from error
     else:
         raise WeightsError(f"{path}: weights must be a .safetensors or .pth file")
-    for wrapper in ("state_dict", "model", "model_state_dict"):
+    for wrapper in ("state_dict", "model", "model_state_dict", "teacher"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path}: does not hold a state dict (name -> tensor)")
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    parameters = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    own = {name: tensor for name, tensor in parameters.items() if name.startswith(_BACKBONE)}
+    return {name.removeprefix(_BACKBONE): tensor for name, tensor in own.items()} or parameters
 
 
 def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[str]:
     """Copy a file's parameters into the model; returns the names the file lacks.
+
+    Where the names or shapes are not timm's, timm's own conversion for the family is tried (original weights
+    of DINOv2, CLIP, ConvNeXt, Swin and the like; positions interpolated).
 
     Raises
     ------
@@ -188,20 +208,48 @@ def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[
         to_timm = packaged(backbone.model).to_timm
         state = {to_timm(name): tensor for name, tensor in state.items()}
     expected = model.state_dict()
-    unknown = sorted(set(state) - set(expected))
-    wrong = [
-        f"{name} is {tuple(tensor.shape)}, the network's {tuple(expected[name].shape)}"
-        for name, tensor in state.items()
-        if name in expected and tensor.shape != expected[name].shape
-    ]
-    if unknown or wrong:
-        found = _some([*(f"{name} is not in the network" for name in unknown), *wrong])
-        raise WeightsError(f"{path} does not fit {backbone.model}: {found}")
+    misfits = _misfits(state, expected)
+    if misfits:
+        converted = _by_timm(state, model)
+        if converted is not None and not _misfits(converted, expected):
+            log.info("%s: converted to timm's %s", path.name, backbone.model)
+            state, misfits = converted, []
+    if misfits:
+        lacking = sorted(name for name in set(expected) - set(state) if not name.endswith(_UNUSED))
+        lacks = f"; the network has, and the file lacks, {_some(lacking)}" if lacking else ""
+        raise WeightsError(f"{path} does not fit {backbone.model}: {_some(misfits)}{lacks}")
     try:
         model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # quantised or sparse tensors
         raise WeightsError(f"{path} does not fit {backbone.model}: {error}") from error
-    return frozenset(name for name in set(expected) - set(state) if not name.endswith("num_batches_tracked"))
+    return frozenset(name for name in set(expected) - set(state) if not name.endswith(_UNUSED))
+
+
+def _misfits(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:
+    unknown = [f"{name} is not in the network" for name in sorted(set(state) - set(expected))]
+    return unknown + [
+        f"{name} is {tuple(tensor.shape)}, the network's {tuple(expected[name].shape)}"
+        for name, tensor in state.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+
+
+def _by_timm(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
+    """A state dict as timm's conversion for the network's family leaves it; None without such."""
+    for kind in type(model).__mro__:
+        module = sys.modules[kind.__module__]
+        if not module.__name__.startswith("timm."):
+            return None
+        for convert in (getattr(module, name, None) for name in ("checkpoint_filter_fn", "_filter_fn")):
+            if convert is not None:
+                arguments = (dict(state), model)[: len(inspect.signature(convert).parameters)]
+                try:
+                    converted: dict[str, torch.Tensor] = convert(*arguments)
+                except Exception as error:  # whatever it meets in a file that is not of the family
+                    log.debug("%s: %s", kind.__name__, error)
+                    return None
+                return converted
+    return None
 
 
 def missing_message(backbone: BackboneConf, level: str, missing: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import subprocess
@@ -130,6 +131,79 @@ def test_a_file_that_does_not_fit(tmp_path: Path, change: dict[str, torch.Tensor
     with pytest.raises(WeightsError, match=words) as raised:
         create(resnet18(weights=str(path)))
     assert str(path) in str(raised.value)
+
+
+def test_a_file_of_another_network_says_what_is_lacking(tmp_path: Path) -> None:
+    save_file({"stem.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
+    words = (
+        r"stem\.weight is not in the network; .*the file lacks, bn1\.bias; bn1\.running_mean; .* and \d+ more"
+    )
+    with pytest.raises(WeightsError, match=words):
+        create(resnet18(weights=str(tmp_path / "w.safetensors")))
+
+
+# Checkpoints of others.
+
+
+def transformer(**changes: Any) -> BackboneConf:
+    return BackboneConf(
+        **{"name": "test_vit", "model": "test_vit", "levels": {"level1": "blocks.5"}, "weights": "random",
+           "input_size": 160, "kwargs": {"dynamic_img_size": True}} | changes
+    )  # fmt: skip
+
+
+def test_torchvisions_checkpoint_gives_torchvisions_maps(tmp_path: Path) -> None:
+    create_module.ensure_torchvision_imports()
+    import torchvision
+
+    theirs = torchvision.models.resnet18(weights=None).eval()
+    give_statistics(theirs)
+    torch.save(theirs.state_dict(), tmp_path / "resnet18-f37072fd.pth")
+    network = Network(resnet18(weights=str(tmp_path / "resnet18-f37072fd.pth"), kwargs={}), CPU)
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps: dict[str, torch.Tensor] = {}
+    network.read(batch, network.backbone.levels, lambda level, m: maps.__setitem__(level, m.clone()))
+    with torch.inference_mode():
+        expected = theirs.maxpool(torch.relu(theirs.bn1(theirs.conv1(batch))))
+        for level, stage in zip(
+            maps, (None, theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4), strict=True
+        ):
+            expected = stage(expected) if stage is not None else expected
+            atol = 1e-4 * float(expected.abs().max())
+            torch.testing.assert_close(maps[level], expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_dinos_checkpoint_is_its_teachers_backbone(tmp_path: Path, whole: bool) -> None:
+    """DINO's files: all of the training, with its command line and a head of its own; the network alone."""
+    state = {k: v for k, v in create(transformer(weights_seed=5))[0].state_dict().items() if "head" not in k}
+    student = create(transformer(weights_seed=6))[0].state_dict()
+    content: dict[str, Any] = {
+        "student": {f"module.backbone.{name}": tensor for name, tensor in student.items()},
+        "teacher": {f"backbone.{name}": tensor for name, tensor in state.items()}
+        | {"head.mlp.0.weight": torch.zeros(3, 3)},
+        "args": argparse.Namespace(arch="vit"),
+        "epoch": 100,
+    }
+    torch.save(content if whole else state, tmp_path / "dino.pth")
+    model, lacks = create(transformer(weights=str(tmp_path / "dino.pth")))
+    assert equal(model, state)
+    assert lacks == {"head.weight", "head.bias"}
+
+
+def test_dinov2s_names_are_converted_and_positions_interpolated(tmp_path: Path) -> None:
+    """A larger grid of positions, and the mask token that training alone reads."""
+    state = {k: v for k, v in create(transformer(weights_seed=5))[0].state_dict().items() if "head" not in k}
+    width = state["cls_token"].shape[-1]
+    positions = torch.ones(1, 1 + 14 * 14, width)
+    positions[:, 0] = 2
+    torch.save(state | {"mask_token": torch.zeros(1, width), "pos_embed": positions}, tmp_path / "dinov2.pth")
+    model, _ = create(transformer(weights=str(tmp_path / "dinov2.pth")))
+    own = model.state_dict()
+    assert equal(model, {name: tensor for name, tensor in state.items() if name != "pos_embed"})
+    assert own["pos_embed"].shape == (1, 1 + 10 * 10, width)
+    torch.testing.assert_close(own["pos_embed"][:, 1:], torch.ones(1, 100, width))
+    assert (own["pos_embed"][:, 0] == 2).all()
 
 
 class Bomb:
