@@ -140,11 +140,11 @@ def compare(tracking_uri: str, sweeps: Sequence[str], *, experiment: str | None,
     if len(set(names)) < len(names):  # files of one name in several folders
         names = list(sweeps)
     first, *others = [_one_sweep(tracking_uri, experiment, name) for name in sweeps]
-    made = [
+    tables = [
         compared(first.trials, other.trials, (names[0], name), [*first.origins, *other.origins])
         for name, other in zip(names[1:], others, strict=True)
     ]
-    _show(made, form)
+    _show(tables, form)
     return 0
 
 
@@ -165,20 +165,20 @@ def scores(
     found = scored(reading.trials, where, *store)
     if against is None:
         further = (defect_table(found, reading.origins), misses_table(found, misses, reading.origins))
-        made = [area_table(found, reading.origins), *(table for table in further if table is not None)]
+        tables = [area_table(found, reading.origins), *(table for table in further if table is not None)]
     else:
         other = scored(reading.trials, against, *store, option="--against")
-        made = [comparison_table(found, other, reading.origins)]
-    _show(made, form)
+        tables = [comparison_table(found, other, reading.origins)]
+    _show(tables, form)
     if out is None:
         return 0
-    _note(write_tables(made, out, f"{made[0].name}_document.tex"))
+    _note(write_tables(tables, out, f"{tables[0].name}_document.tex"))
     if against is None:
         from multirun_analysis.figures.distributions import distributions
         from multirun_analysis.figures.style import save
 
         picture = distributions(found)
-        save(picture, out, " ".join(made[0].warnings))
+        save(picture, out, " ".join(tables[0].warnings))
         _note([f"wrote {out / picture.name}.{{pdf,svg,png}}"])
     return 0
 

@@ -127,14 +127,14 @@ def _name(one: Analysis, analyses: Sequence[Analysis]) -> str:
 def _note(before: str, tables: Sequence[Table | Absent]) -> str:
     """The description with the tables under it, as far as a description holds them."""
     parts = [before.strip()]
-    room = NOTE_LENGTH - len(parts[0]) - 200
+    remaining = NOTE_LENGTH - len(parts[0]) - 200
     for table in tables:
         if not isinstance(table, Table):
             continue
         text = to_markdown(replace(table, caption=(), notes=()))
-        if len(text) <= room:
+        if len(text) <= remaining:
             parts.append(text)
-            room -= len(text) + 2
+            remaining -= len(text) + 2
     parts.append(f"All tables, figures and the report ({REPORT}): artifacts, folder {PLACE}.")
     return "\n\n".join(parts)[:NOTE_LENGTH]
 

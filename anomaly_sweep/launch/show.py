@@ -45,11 +45,11 @@ def show_outcome(outcome: Outcome) -> None:
     }
     cells["image_auroc"] = [cell or "failed" for cell in cells["image_auroc"]]
     names = [terminal.visible(row["category"]) for row in outcome.rows]
-    room = console.width - 4 - max(_LEAST_CATEGORY, min(24, max(map(len, names), default=0)))
+    remaining = console.width - 4 - max(_LEAST_CATEGORY, min(24, max(map(len, names), default=0)))
     shown: list[tuple[str, str, str]] = []
     for column in there:  # a number is never cut short: a heading may be broken, and a column left out
-        room -= 2 + max(map(len, [*cells[column[0]], *column[1].split()]))
-        if shown and room < 0:
+        remaining -= 2 + max(map(len, [*cells[column[0]], *column[1].split()]))
+        if shown and remaining < 0:
             break
         shown.append(column)
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))

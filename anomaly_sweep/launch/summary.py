@@ -181,6 +181,6 @@ def _near(path: Path) -> Path:
 
 def _wrapped(text: str, head: str, width: int) -> list[str]:
     text = terminal.visible(text)
-    room = max(20, width - len(head))
-    lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    available = max(20, width - len(head))
+    lines = textwrap.wrap(text, available, break_on_hyphens=False) or [""]
     return [f"{head if i == 0 else ' ' * len(head)}{line}" for i, line in enumerate(lines)]

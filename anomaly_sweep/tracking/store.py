@@ -92,13 +92,13 @@ def _make_experiment(client: MlflowClient, tracking: TrackingConf) -> Experiment
 
     location = _location(tracking)
     try:
-        made = client.create_experiment(tracking.experiment, artifact_location=location)
+        experiment_id = client.create_experiment(tracking.experiment, artifact_location=location)
     except MlflowException as error:
         there = client.get_experiment_by_name(tracking.experiment)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or there is None:
             raise
         return there
-    return client.get_experiment(made)
+    return client.get_experiment(experiment_id)
 
 
 def _location(tracking: TrackingConf) -> str | None:

@@ -12,7 +12,7 @@ from multirun_analysis.figures.style import COLOURS, Picture, panels
 from multirun_analysis.stats.delong import area
 from multirun_analysis.stats.intervals import Floats
 from multirun_analysis.summary.per_image import Scored
-from multirun_analysis.summary.per_image_tables import said
+from multirun_analysis.summary.per_image_tables import about
 from multirun_analysis.trials.image_scores import Images
 
 BINS = 24
@@ -22,7 +22,7 @@ COLUMNS = 5
 def distributions(found: Scored) -> Picture:
     """A panel for each category: the good images filled, the anomalous ones as a line."""
     caption = (
-        f"{said(found)}. Shares of the good (filled) and of the anomalous (line) test images by anomaly "
+        f"{about(found)}. Shares of the good (filled) and of the anomalous (line) test images by anomaly "
         "score; the number is the AUROC. Each category has its own scale."
     )
     return Picture("scores", "Distributions of the anomaly scores", caption, lambda: _draw(found))
@@ -62,6 +62,6 @@ def bin_edges(scores: Floats) -> Floats:
     """Edges of equal bins over all scores; around the one score where all are equal."""
     low, high = float(scores.min()), float(scores.max())
     if high == low:
-        room = abs(low) / 2 or 0.5
-        low, high = low - room, high + room
+        margin = abs(low) / 2 or 0.5
+        low, high = low - margin, high + margin
     return np.linspace(low, high, BINS + 1)

@@ -38,21 +38,21 @@ def critical_differences(study: DetectionStudy) -> Picture | Absent:
             study, "estimator", estimators, at | {"pca_mode": "npca50"}
         ),
     }
-    made = {key: m for key, m in found.items() if isinstance(m, CategoryMatrix) and len(m.choices) > 2}
-    if not made:
+    matrices = {key: m for key, m in found.items() if isinstance(m, CategoryMatrix) and len(m.choices) > 2}
+    if not matrices:
         return Absent(name, title, "no group has three choices with complete categories")
     caption = (
         f"{study.backbone}, {len(study.categories)} categories; rank 1 is best. A bar joins choices that "
         f"Wilcoxon's signed ranks, Holm-corrected over all pairs of a diagram, do not tell apart at "
-        f"{ALPHA:g}, which is no proof that they are the same.{_blind(made, len(study.categories))}"
+        f"{ALPHA:g}, which is no proof that they are the same.{_blind(matrices, len(study.categories))}"
     )
-    return Picture(name, title, caption, lambda: _draw(made))
+    return Picture(name, title, caption, lambda: _draw(matrices))
 
 
-def _blind(made: dict[str, CategoryMatrix], categories: int) -> str:
+def _blind(matrices: dict[str, CategoryMatrix], categories: int) -> str:
     """Which diagrams cannot tell any pair apart, however different."""
     least = 2.0 ** (1 - categories)  # two-sided, of one choice ahead in every category
-    blind = [key for key, m in made.items() if least * math.comb(len(m.choices), 2) > ALPHA]
+    blind = [key for key, m in matrices.items() if least * math.comb(len(m.choices), 2) > ALPHA]
     if not blind:
         return ""
     return f" {categories} categories are too few to tell any pair apart among: {'; '.join(blind)}."
@@ -75,15 +75,17 @@ def cliques(ranking: Ranking, alpha: float = ALPHA) -> list[tuple[int, ...]]:
     return found
 
 
-def _draw(made: dict[str, CategoryMatrix]) -> Figure:
-    rankings = {key: rank(matrix.values) for key, matrix in made.items()}
-    heights = [1.0 + 0.13 * len(made[key].choices) + 0.09 * len(cliques(r)) for key, r in rankings.items()]
+def _draw(matrices: dict[str, CategoryMatrix]) -> Figure:
+    rankings = {key: rank(matrix.values) for key, matrix in matrices.items()}
+    heights = [
+        1.0 + 0.13 * len(matrices[key].choices) + 0.09 * len(cliques(r)) for key, r in rankings.items()
+    ]
     figure = Figure(figsize=(6.4, sum(heights)), layout="constrained")
-    axes = figure.subplots(len(made), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    axes = figure.subplots(len(matrices), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for own, (key, ranking) in zip(axes, rankings.items(), strict=True):
         p = "< 0.001" if ranking.p < 0.001 else f"= {ranking.p:.3f}"
         own.set_title(f"{key}; Friedman p {p}", fontsize=9, loc="left")
-        _diagram(own, ranking, made[key].choices)
+        _diagram(own, ranking, matrices[key].choices)
     return figure
 
 

@@ -12,9 +12,9 @@ from multirun_analysis.summary.study import Study
 CORNER = ("verdict", "figure [95 %]", "bound", "p", "Holm p", "paper")
 
 
-def how(made: Sequence[Claim]) -> str:
+def how(claims: Sequence[Claim]) -> str:
     """What intervals, p and verdicts are, in words."""
-    count = sum(not math.isnan(claim.holm_p) for claim in made)
+    count = sum(not math.isnan(claim.holm_p) for claim in claims)
     return (
         "with 95 % intervals over categories, each statement taken alone (Student's t; where several "
         "differences have to be on one side of the bound, the least favourable, its farther end corrected "
@@ -65,9 +65,9 @@ def claims_table(
     )
 
 
-def _block(made: Sequence[Claim], study: Study) -> Block:
+def _block(claims: Sequence[Claim], study: Study) -> Block:
     rows = []
-    for claim in made:
+    for claim in claims:
         there = claim.interval is not None
         cells = (
             Cell(text=claim.verdict),
@@ -81,10 +81,10 @@ def _block(made: Sequence[Claim], study: Study) -> Block:
     return Block(f"{study.backbone}, {len(study.categories)} categories", tuple(rows))
 
 
-def _details(made: Sequence[Claim]) -> list[str]:
+def _details(claims: Sequence[Claim]) -> list[str]:
     return [
         f"{claim.statement.text}: {'; '.join(filter(None, (claim.statement.setting, claim.why)))}."
-        for claim in made
+        for claim in claims
         if claim.statement.setting or claim.why
     ]
 

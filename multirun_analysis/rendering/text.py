@@ -58,13 +58,13 @@ def to_text(table: TableContent, width: int = UNLIMITED) -> str:
     rows = [row for block in table.blocks for row in block.rows]
     head = max(cell_len(header) for header in (table.corner, *(f"  {row.header}" for row in rows)))
     head = min(head, max(_LEAST, width // 2))
-    room = max(_LEAST, width - head - 2)
+    available = max(_LEAST, width - head - 2)
     widths = []
     for i, column in enumerate(columns):
         natural = max(map(cell_len, (column, *(_plain(row.cells[i]) for row in rows))))
-        widths.append(min(natural, room) if texts[i] else natural)
+        widths.append(min(natural, available) if texts[i] else natural)
     lines = _broken([table.title, *table.warnings, *table.caption], width)
-    for group in _groups(widths, room):
+    for group in _groups(widths, available):
         lines += ["", *_group(table, columns, texts, widths, head, group)]
     marks = [f"* best as printed   {MISSING} missing"] if not all(texts) else []
     lines += _broken([*marks, *table.notes], width)
@@ -92,14 +92,14 @@ def _visible(table: TableContent) -> TableContent:
     )
 
 
-def _groups(widths: Sequence[int], room: int) -> list[list[int]]:
+def _groups(widths: Sequence[int], available: int) -> list[list[int]]:
     """Columns that stand beside each other, in order; at least one a group."""
     groups: list[list[int]] = [[]]
-    left = room
+    left = available
     for column, width in enumerate(widths):
         if groups[-1] and width > left:
             groups.append([])
-            left = room
+            left = available
         groups[-1].append(column)
         left -= width + 2
     return groups
@@ -145,9 +145,9 @@ def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
     if cell_len(text) <= width:
         return [text]
     own = text[: len(text) - len(text.lstrip())]
-    room = max(1, width - (cell_len(text) - len(text)))  # a wide character takes two
+    available = max(1, width - (cell_len(text) - len(text)))  # a wide character takes two
     return textwrap.wrap(
-        text.strip(), room, initial_indent=own, subsequent_indent=indent, break_on_hyphens=False
+        text.strip(), available, initial_indent=own, subsequent_indent=indent, break_on_hyphens=False
     )
 
 

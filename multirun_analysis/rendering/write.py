@@ -27,15 +27,15 @@ def write_tables(tables: Sequence[Table | Absent], folder: Path, document: str =
             lines.append(f"wrote {folder / table.name}.{{{','.join(s[1:] for s in RENDERERS)}}}")
         elif old := [str(path) for path in paths if path.exists()]:
             lines.append(f"not made now, from an earlier run: {', '.join(old)}")
-    made = [table for table in tables if isinstance(table, Table)]
-    if made:
-        (folder / document).write_text(latex_document(made), encoding="utf-8")
+    present = [table for table in tables if isinstance(table, Table)]
+    if present:
+        (folder / document).write_text(latex_document(present), encoding="utf-8")
         lines.append(f"wrote {folder / document} (all of them, to compile)")
     return lines
 
 
 def table_files(tables: Sequence[Table | Absent], folder: Path, document: str = DOCUMENT) -> list[Path]:
     """The files that `write_tables` writes."""
-    made = [table for table in tables if isinstance(table, Table)]
-    files = [folder / f"{table.name}{suffix}" for table in made for suffix in RENDERERS]
-    return [*files, folder / document] if made else []
+    present = [table for table in tables if isinstance(table, Table)]
+    files = [folder / f"{table.name}{suffix}" for table in present for suffix in RENDERERS]
+    return [*files, folder / document] if present else []

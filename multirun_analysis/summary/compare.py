@@ -177,10 +177,10 @@ def _notes(a: Side, b: Side, paired: bool, ours: pd.DataFrame, theirs: pd.DataFr
     change = (theirs.mean(axis=1) - ours.mean(axis=1)) * POINTS
     largest = change.loc[change.abs().sort_values(ascending=False).index[:LARGEST]]
     if change.abs().max() > 0:
-        said = listed(f"{_label(key)} {value:+.2f}" for key, value in largest.items())
+        changes = listed(f"{_label(key)} {value:+.2f}" for key, value in largest.items())
         notes.append(
             f"Largest changes of a configuration's mean, picked from {len(change)} and so larger than a "
-            f"second run would show: {said}."
+            f"second run would show: {changes}."
         )
     else:
         notes.append("Every shared value is the same.")

@@ -87,8 +87,8 @@ def _failures(failed: pd.DataFrame, total: int) -> list[str]:
     lines = []
     for reason in counts.index[:REASONS]:
         where = failed[failed["reason"] == reason]
-        said = str(reason).rstrip(". ") or "no reason recorded"
-        lines.append(f"Failed: {len(where)} ({_places(where, total)}): {said}.")
+        text = str(reason).rstrip(". ") or "no reason recorded"
+        lines.append(f"Failed: {len(where)} ({_places(where, total)}): {text}.")
     rest = counts.iloc[REASONS:]
     if len(rest):
         lines.append(f"Failed: and {int(rest.sum())} more, for {len(rest)} other reasons.")

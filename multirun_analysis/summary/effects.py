@@ -83,20 +83,20 @@ def shares(factorial: Factorial) -> tuple[Share, ...]:
         _within(variance_shares(np.delete(values, category, axis=last)), last)
         for category in range(values.shape[last] if values.shape[last] > 2 else 0)
     ]
-    made = []
+    shares = []
     for axes, share in found.items():
         names = tuple(factorial.factors[axis] for axis in axes)
         if axes == (last,):
-            made.append(Share(names, share, None))
+            shares.append(Share(names, share, None))
             continue
         low, high = jackknife_ends(within[axes], np.array([each[axes] for each in without]))
-        made.append(Share(names, share, Interval(within[axes], low, high)))
-    return tuple(sorted(made, key=lambda share: -(share.within.value if share.within else -1.0)))
+        shares.append(Share(names, share, Interval(within[axes], low, high)))
+    return tuple(sorted(shares, key=lambda share: -(share.within.value if share.within else -1.0)))
 
 
 def marginals(factorial: Factorial) -> tuple[Marginal, ...]:
     """Every choice's mean over the full grid, its effect taken within each category."""
-    made = []
+    marginals = []
     for axis, (factor, choices) in enumerate(zip(factorial.factors, factorial.choices, strict=True)):
         if factor == CATEGORY:
             continue
@@ -105,8 +105,8 @@ def marginals(factorial: Factorial) -> tuple[Marginal, ...]:
         centred = POINTS * (by_category - by_category.mean(axis=1, keepdims=True))
         for index, choice in enumerate(choices):
             own = mean_interval(centred[:, index])
-            made.append(Marginal(factor, choice, float(by_category[:, index].mean()), own))
-    return tuple(made)
+            marginals.append(Marginal(factor, choice, float(by_category[:, index].mean()), own))
+    return tuple(marginals)
 
 
 def _within(found: dict[tuple[int, ...], float], last: int) -> dict[tuple[int, ...], float]:

@@ -99,10 +99,10 @@ def one_configuration(frame: pd.DataFrame, where: str, option: str = "--where") 
         still = [name for name in DIMENSIONS if different[name].nunique(dropna=False) > 1]
         if "task" in still:  # each task leaves the other's choices out
             still = ["task"]
-        said = "; ".join(
+        choices = "; ".join(
             f"{name} ({listed(map(str, ordered(name, different[name].dropna().unique())))})" for name in still
         )
         raise AnalysisError(
-            f"{option} {where!r} selects {len(different)} configurations: choose one of each of {said}"
+            f"{option} {where!r} selects {len(different)} configurations: choose one of each of {choices}"
         )
     return chosen

@@ -38,7 +38,7 @@ def area_table(found: Scored, origins: Sequence[Origin] = ()) -> Table:
     return Table(
         name="scores",
         title="AUROC of single categories",
-        caption=(f"{said(found)}. {INTERVALS}.",),
+        caption=(f"{about(found)}. {INTERVALS}.",),
         corner="category",
         columns=("AUROC", "[95 %]", "good", "anomalous"),
         blocks=(Block("test images", tuple(rows)),),
@@ -95,7 +95,7 @@ def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = 
             f"Differences ({a} - {b}) in points (0.01 of AUROC) with DeLong's 95 % intervals, paired over "
             "the test images, each category's alone. p: two-sided, and Holm-corrected over "
             f"{len(tested)} categories.",
-            f"{a}: {said(first)}. {b}: {said(second)}.",
+            f"{a}: {about(first)}. {b}: {about(second)}.",
         ),
         corner="category",
         columns=(a, b, "difference", "[95 %]", "p", "Holm p"),
@@ -129,7 +129,7 @@ def defect_table(found: Scored, origins: Sequence[Origin] = ()) -> Table | None:
     return Table(
         name="scores_by_defect",
         title="AUROC of single defect types",
-        caption=(f"{said(found)}. Each type against all good images of its category. {INTERVALS}.",),
+        caption=(f"{about(found)}. Each type against all good images of its category. {INTERVALS}.",),
         corner="defect type",
         columns=("AUROC", "[95 %]", "images"),
         blocks=tuple(blocks),
@@ -181,7 +181,7 @@ def misses_table(found: Scored, most: int, origins: Sequence[Origin] = ()) -> Ta
         name="scores_misses",
         title="Images that are ranked worst",
         caption=(
-            f"{said(found)}. Good images that score highest and anomalous ones that score lowest, at most "
+            f"{about(found)}. Good images that score highest and anomalous ones that score lowest, at most "
             f"{most} of each. Beyond: on the wrong side of this share (%) of the other kind, ties half.",
         ),
         corner="image",
@@ -203,7 +203,7 @@ def _nameless(found: Scored) -> list[str]:
     return [f"No names of images were kept of {listed(without)}."] if without else []
 
 
-def said(found: Scored) -> str:
+def about(found: Scored) -> str:
     """A configuration in words."""
     return ", ".join(f"{name}={value}" for name, value in found.choices.items())
 

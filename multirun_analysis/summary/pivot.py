@@ -130,8 +130,8 @@ def pivot(
         if name != "category"
     }
     pivot = mean_table(frame, rows, cols, conditions | axes, average_over=average_over, value=value)
-    said = [*scope.items(), *conditions.items()]
-    choices = ", ".join(f"{name}={'|'.join(map(str, values))}" for name, values in said) or "none"
+    conditions_shown = [*scope.items(), *conditions.items()]
+    choices = ", ".join(f"{name}={'|'.join(map(str, values))}" for name, values in conditions_shown) or "none"
     over = f" Averaged over: {', '.join(average_over)}." if average_over else ""
     total = int(chosen.groupby("dataset", dropna=False)["category"].nunique().max())
     if reason := why_empty([pivot], total):

@@ -116,9 +116,9 @@ def _single_runs_left_out(reader: Reader, ids: list[str], since: int) -> list[st
     if not found:
         return []
     later = sum(int(run.info.start_time) > since for run in found)
-    said = f", {later} of them later than it," if later else ""
+    newer = f", {later} of them later than it," if later else ""
     return [
-        f"{len(found)} single run{'' if len(found) == 1 else 's'}{said} left out: a sweep is read by itself "
+        f"{len(found)} single run{'' if len(found) == 1 else 's'}{newer} left out: a sweep is read by itself "
         "(--sweep all reads single runs too)"
     ]
 

@@ -121,7 +121,7 @@ class RidgePlus:
     def _bring_down(self, shapes: Shapes) -> list[Joining]:
         """What brings each shallow level to the deep level's grid."""
         _, *grid = shapes[self._deep]
-        made = []
+        joinings = []
         for level in self._shallow:
             _, *own = shapes[level]
             if own[0] < grid[0] or own[1] < grid[1]:
@@ -129,8 +129,8 @@ class RidgePlus:
                     f"localizer.shallow: {level} has a coarser grid than localizer.deep={self._deep}, "
                     f"{'x'.join(map(str, own))} against {'x'.join(map(str, grid))} places"
                 )
-            made.append(Joining(*(cells(a, b, AVERAGE) for a, b in zip(own, grid, strict=True))))
-        return made
+            joinings.append(Joining(*(cells(a, b, AVERAGE) for a, b in zip(own, grid, strict=True))))
+        return joinings
 
     def _projected(self, shapes: Shapes) -> int:
         channels = shapes[self._deep][0]

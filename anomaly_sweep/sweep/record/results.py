@@ -111,7 +111,10 @@ class ResultStore:
             ).fetchall()
             digests = json.dumps(sorted({row[3] for row in rows if row[3] is not None}))
             kept = db.execute(f"SELECT digest, names FROM images WHERE digest IN {_LISTED}", (digests,))
-            names = {digest: tuple((path, kind) for path, kind in json.loads(said)) for digest, said in kept}
+            names = {
+                digest: tuple((path, kind) for path, kind in json.loads(image_names))
+                for digest, image_names in kept
+            }
             return {
                 trial_id: (scores, labels, names.get(digest)) for trial_id, scores, labels, digest in rows
             }

@@ -244,12 +244,12 @@ class Progress:
             (self.current, 6),
         ]
         kept: set[int] = set()
-        room = width
+        remaining = width
         for index in sorted(range(len(parts)), key=lambda i: parts[i][1]):
             text = parts[index][0]
-            if text and (len(text) + 2 <= room or not kept):
+            if text and (len(text) + 2 <= remaining or not kept):
                 kept.add(index)
-                room -= len(text) + 2
+                remaining -= len(text) + 2
         return terminal.fit("  ".join(parts[index][0] for index in sorted(kept)), width)
 
     def _keep_log(self) -> None:

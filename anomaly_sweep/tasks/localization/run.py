@@ -235,11 +235,11 @@ class _Run:
         begun = time.perf_counter()
         scored = self.localizer.score(features)
         self._stop(batch)
-        made = time.perf_counter()
+        scored_at = time.perf_counter()
         maps = render(scored.grid, side, self.trial.task.sigma)
         self._stop(batch)
-        self.score_seconds += made - begun
-        self.map_seconds += time.perf_counter() - made
+        self.score_seconds += scored_at - begun
+        self.map_seconds += time.perf_counter() - scored_at
         self.backbone_seconds += batch.seconds
         image = maps.amax(dim=(1, 2)) if scored.image is None else scored.image
         self._maps.append(maps.cpu().numpy())
