@@ -19,6 +19,7 @@ from anomaly_sweep.features.backbone.cost import network_cost
 from anomaly_sweep.features.backbone.create import create
 from anomaly_sweep.features.backbone.levels import feature_info
 from anomaly_sweep.features.backbone.network import CPU_BATCH, Network
+from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.features.extract import normalised
 from anomaly_sweep.features.images import load_square
@@ -47,7 +48,6 @@ CONVOLUTIONAL = {
     "mobilenetv2_035": 64,
     "mobilenetv3_small_050": 64,
     "mobilenetv4_conv_small_050": 64,
-    "mobileone_s0": 64,
     "mobilevit_xxs": 64,
     "nf_regnet_b0": 64,
     "poolformer_s12": 64,
@@ -66,12 +66,10 @@ CONVOLUTIONAL = {
     "tinynet_e": 64,
 }
 TRANSFORMERS = {
-    "deit3_small_patch16_224": 64,
     "deit_tiny_distilled_patch16_224": 64,
     "deit_tiny_patch16_224": 64,
     "eva02_tiny_patch14_224": 70,
     "swin_tiny_patch4_window7_224": 64,
-    "swinv2_cr_tiny_ns_224": 64,
     "test_mambaout": 64,
     "vit_small_patch14_reg4_dinov2": 70,
     "vit_small_patch16_dinov3": 64,
@@ -124,6 +122,11 @@ def read(network: Network, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, 
 @pytest.mark.parametrize(("model", "side"), [*CONVOLUTIONAL.items(), *TRANSFORMERS.items()])
 def test_contract(model: str, side: int) -> None:
     """Shapes as timm states them, maps as timm reads them, the same each time and in each company."""
+    ensure_torchvision_imports()
+    import timm
+
+    if not timm.is_model(model):
+        pytest.skip(f"timm {timm.__version__} has no {model} yet")
     backbone = by_name(model, side)
     network = network_of(backbone)
     images = torch.randn(CPU_BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -242,9 +245,9 @@ def test_a_network_without_class_tokens_says_so_whatever_its_config_says(tmp_pat
         features.matrices(["level2"], ["cls"])
 
 
-@pytest.mark.parametrize("model", ["test_vit", "test_vit4"])  # a class token; a register instead
+@pytest.mark.parametrize("model", ["test_vit", "test_vit4", "xcit_nano_12_p16_224"])
 def test_what_an_image_costs_is_counted(model: str) -> None:
-    """Level by level, and for the parameters and maps of a transformer too."""
+    """Level by level: with a class token, with a register instead, and by timm's own method."""
     cost = network_cost(by_name(model, 160), 96)
     assert not cost.unusable
     flops = list(cost.flops.values())
