@@ -131,7 +131,7 @@ def test_contract(model: str, side: int) -> None:
     network = network_of(backbone)
     images = torch.randn(CPU_BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
     maps, tokens = read(network, images)
-    again, tokens_again = read(network_of(backbone), images)
+    again, tokens_again = read(network, images)
     company = images.flip(0).clone()
     company[0] = images[0]
     beside, _ = read(network, company)
