@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from anomaly_sweep.config import NODES, AnyConfiguration
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.launch import hydra_state
-from anomaly_sweep.tasks import configuration_of, parse_node, task_named
+from anomaly_sweep.tasks import configuration_of, parse_node, task_with
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def possible(
         return jobs, nodes
     impossible: dict[int, str] = {}
     for index, job in enumerate(nodes):
-        if "layer" in task_named(job["task"].name).groups:
+        if "layer" in task_with(job["task"]).groups:
             try:
                 job["layer"].of(job["backbone"])
             except ConfigError as error:

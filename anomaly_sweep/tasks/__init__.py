@@ -54,6 +54,11 @@ def task_at(target: str) -> Task[Any, Any]:
     return found()
 
 
+def task_with(settings: TaskConf) -> Task[Any, Any]:
+    """The task that settings are of."""
+    return task_at(settings._target_ if isinstance(settings, CustomTaskConf) else settings.name)
+
+
 def parse_node(name: str, node: Any) -> Any:
     """A node of a composed config as its checked class; a task's settings as the class that the task has.
 
@@ -93,7 +98,7 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
     ConfigError
         If nodes do not fit each other.
     """
-    configuration: AnyConfiguration = task_at(_target(nodes[TASK])).configuration(nodes)
+    configuration: AnyConfiguration = task_with(nodes[TASK]).configuration(nodes)
     crop = configuration.dataset.center_crop
     if crop is not None and crop > configuration.input_size:
         raise ConfigError(
@@ -101,10 +106,6 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
             f"{configuration.input_size} pixels (dataset.input_size)"
         )
     return configuration
-
-
-def _target(settings: TaskConf) -> str:
-    return settings._target_ if isinstance(settings, CustomTaskConf) else settings.name
 
 
 def parse(cfg: DictConfig) -> tuple[AnyConfiguration, TrackingConf, RuntimeConf]:

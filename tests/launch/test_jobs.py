@@ -99,7 +99,7 @@ def test_search_with_failing_points(grid: Path, tiny_dataset: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("layer=level2,level9", "Could not find 'layer/level9'"),
+        ("layer=level2,level99", "Could not find 'layer/level99'"),
         ("pca_mode.rate=interval(0,1)", "pca_mode.rate=0.0 is outside (0, 1]"),
         ("layer=level2", "nothing to search"),
         (

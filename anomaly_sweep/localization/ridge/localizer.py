@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -226,9 +227,10 @@ class RidgeLocalizer:
         explain, aim = self._joinings(shapes)
         d, m = shapes[self._source][0] * explain.factor, shapes[self._target][0]
         sums = d * d + d * m + (d + m) * explain.places
-        # An image twice; or eigenvectors, LAPACK's two squares and what the solution passes through.
-        image, solution = 2 * (d + m) * explain.places, 3 * d * d + 4 * d * m + 3 * m * explain.places
-        return 8 * (sums + max(image, solution)) + explain.bytes + aim.bytes
+        # An image twice, and once as its neighbourhoods are joined (float32); or eigenvectors, LAPACK's two
+        # squares and what the solution passes through.
+        image, solution = (2.5 * d + 2 * m) * explain.places, 3 * d * d + 4 * d * m + 3 * m * explain.places
+        return 8 * math.ceil(sums + max(image, solution)) + explain.bytes + aim.bytes
 
     def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:
         """Of the products of an image's places, of the eigendecomposition, and of predicting places."""
