@@ -22,6 +22,13 @@ def whole(key: str, value: Any, low: int) -> None:
     in_range(key, value, low)
 
 
+def odd(key: str, value: Any) -> None:
+    """Raise ConfigError unless value is an odd whole number from 1: a side with a middle."""
+    whole(key, value, 1)
+    if value % 2 != 1:
+        raise ConfigError(f"{key}={value} has no middle; allowed: odd numbers from 1")
+
+
 def in_range(
     key: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
 ) -> None:

@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from anomaly_sweep.errors import AnomalySweepError
@@ -319,3 +320,11 @@ class _Above:
 
 
 _live = _Live()
+
+
+def near(path: Path) -> Path:
+    """A path as seen from here, if it lies below."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -55,11 +55,7 @@ def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: b
         written += write_tables(found, folder, wanted.document)
         files += table_files(found, folder, wanted.document)
         for table in found:
-            terminal.say(
-                to_text(table, terminal.columns())
-                if isinstance(table, Table)
-                else f"{table.title}\n  not made: {table.reason}\n"
-            )
+            terminal.say(to_text(table, terminal.columns()) if isinstance(table, Table) else str(table))
     terminal.say("\n".join(written))
     _log(source, reading.trials, files, out, "analysis/tables", log=log)
     if asked is None and len(there) > 1:

@@ -149,7 +149,9 @@ def _text(
     lines += [f"note: {note}" for note in reading.notes]
     if others:
         lines.append(f"These are of {analyses[0].study.backbone}, the best; those of {others} lie beside.")
-    lines.append(f"Tables, figures and report.html: {_near(folder)}/, and on the sweep's run in MLflow")
+    lines.append(
+        f"Tables, figures and report.html: {terminal.near(folder)}/, and on the sweep's run in MLflow"
+    )
     return "\n".join(lines)
 
 
@@ -157,10 +159,3 @@ def _short(table: Table) -> Table:
     """A table without what its files say of where it comes from."""
     kept = [note for note in table.notes if note.startswith(("Coverage", "Failed", "Missing", "Recorded"))]
     return replace(table, caption=table.caption[-1:], notes=tuple(kept))
-
-
-def _near(path: Path) -> Path:
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path

@@ -124,18 +124,19 @@ def keep(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.run_id is not None:
             _done.rows[outcome.run_id] = outcome.rows
-        _done.computed = (_done.computed or set()) | outcome.computed
+        if _done.computed is None:
+            _done.computed = set()
+        _done.computed |= outcome.computed
 
 
 def _command(config: DictConfig) -> str:
-    return " ".join(["anomaly-sweep -m", *map(str, config.hydra.overrides.task)])
+    return shlex.join(["anomaly-sweep", "-m", *map(str, config.hydra.overrides.task)])
 
 
 def _launch(config: DictConfig) -> Launch:
     computed = None if _done.computed is None else len(_done.computed)
     seconds = time.monotonic() - _done.begun if _done.begun else None
-    command = shlex.join(["anomaly-sweep", "-m", *map(str, config.hydra.overrides.task)])
-    return Launch(_short_name(config), command, seconds, computed)
+    return Launch(_short_name(config), _command(config), seconds, computed)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def summary(
         options = f"--paper {paper} --sweep {shlex.quote(sweep)} --out results{store}"
         lines += ["the tables:", f"  multirun-analysis tables {options}"]
     if log_file is not None:
-        lines += ["the log:", f"  {_near(log_file)}"]
+        lines += ["the log:", f"  {terminal.near(log_file)}"]
     return "\n".join(lines)
 
 
@@ -169,14 +169,6 @@ def _store(tracking: TrackingConf) -> str:
     return "".join(
         f" {name} {shlex.quote(own)}" for name, (own, default) in options.items() if own != default
     )
-
-
-def _near(path: Path) -> Path:
-    """A path as seen from here, if it lies below."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
 
 
 def _wrapped(text: str, head: str, width: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
@@ -79,6 +80,12 @@ class Localizer(Protocol):
     def state_bytes(self) -> int:
         """Bytes of the fitted state that scoring uses."""
         ...
+
+
+def check_finite(name: str, scores: Tensor) -> None:
+    """Raise EstimatorError, naming the localizer, unless all scores are finite."""
+    if not bool(torch.isfinite(scores).all()):
+        raise EstimatorError(f"{name}: the feature maps to score hold values that are not finite")
 
 
 def shapes_of(maps: Maps, levels: Sequence[str], known: Shapes | None) -> dict[str, tuple[int, int, int]]:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anomaly_sweep.checks import in_range, one_of, whole
+from anomaly_sweep.checks import in_range, odd, one_of
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
+from anomaly_sweep.localization.base import Maps, Scored, Shapes, check_finite, shapes_of
 from anomaly_sweep.localization.render import rendering
 from anomaly_sweep.localization.ridge.neighborhood import AVERAGE, CONCATENATE, Joining, cells, chain, window
 from anomaly_sweep.localization.ridge.regression import Ridge, Sums
@@ -92,9 +92,7 @@ class RidgeLocalizer:
         one_of("localizer.intercept", intercept, ("place", "shared"))
         one_of("localizer.norm", norm, ("l2", "squared", "standardized"))
         for key, side in (("neighborhood", neighborhood), ("target_neighborhood", target_neighborhood)):
-            whole(f"localizer.{key}", side, 1)
-            if side % 2 != 1:
-                raise ConfigError(f"localizer.{key}={side} has no middle; allowed: odd numbers from 1")
+            odd(f"localizer.{key}", side)
         if isinstance(alpha, str):
             one_of("localizer.alpha", alpha, (GCV,))
         else:
@@ -209,8 +207,7 @@ class RidgeLocalizer:
         step = max(1, CHUNK // (len(self._weights) * self._aim.places))
         starts = range(0, len(source), step)
         scores = torch.cat([self._norms(source[i : i + step], target[i : i + step]) for i in starts])
-        if not bool(torch.isfinite(scores).all()):
-            raise EstimatorError("ridge: the feature maps to score hold values that are not finite")
+        check_finite("ridge", scores)
         height, width = shapes[self._source if self._on_source else self._target][1:]
         return Scored(scores.reshape(-1, height, width))
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomaly_sweep.checks import in_range, whole
+from anomaly_sweep.checks import in_range, odd, whole
 from anomaly_sweep.errors import ConfigError, EstimatorError
-from anomaly_sweep.localization.base import Maps, Scored, Shapes, shapes_of
+from anomaly_sweep.localization.base import Maps, Scored, Shapes, check_finite, shapes_of
 from anomaly_sweep.localization.render import rendering
 from anomaly_sweep.localization.ridge.neighborhood import AVERAGE, Joining, cells
 from anomaly_sweep.localization.ridge_plus.moments import Stream
@@ -88,9 +88,7 @@ class RidgePlus:
                 f"localizer.deep={deep}"
             )
         for key, side in (("neighborhood", neighborhood), ("hole", hole)):
-            whole(f"localizer.{key}", side, 1)
-            if side % 2 != 1:
-                raise ConfigError(f"localizer.{key}={side} has no middle; allowed: odd numbers from 1")
+            odd(f"localizer.{key}", side)
         if hole >= neighborhood:
             raise ConfigError(
                 f"localizer.hole={hole} leaves nothing of localizer.neighborhood={neighborhood}; "
@@ -251,8 +249,7 @@ class RidgePlus:
         n = len(maps[self._deep])
         images = [self._score({level: maps[level][i : i + 1] for level in self.levels}) for i in range(n)]
         scores = torch.cat(images)
-        if not bool(torch.isfinite(scores).all()):
-            raise EstimatorError("ridge_plus: the feature maps to score hold values that are not finite")
+        check_finite("ridge_plus", scores)
         grid = scores.reshape(n, *self._shapes[self._deep][1:])
         rows, columns = (
             torch.from_numpy(rendering(side, FINER * side, 1.0)).to(grid) for side in grid.shape[1:]
