@@ -60,6 +60,7 @@ format: $(STAMP) ## Rewrite to the style
 bench: $(STAMP) ## Measure: closed-form trials, composing and planning, recording (ratios in one run)
 	$(BIN)/python tests/benchmarks/bench_closed_form.py
 	$(BIN)/python tests/benchmarks/bench_compose.py
+	$(BIN)/python tests/benchmarks/bench_scale.py
 	$(BIN)/python tests/benchmarks/bench_recording.py
 
 bench-localization: $(STAMP) ## Measure: scoring seconds of ridge, PatchCore and PaDiM, pixel metrics

@@ -4,6 +4,7 @@ from anomaly_sweep.datasets.check import Problem, check_dataset, count_images
 from anomaly_sweep.datasets.file_index import (
     INDEX_FILE,
     FileIndex,
+    Snapshot,
     contents_digest,
     copied_files,
     manifest_digest,
@@ -20,6 +21,7 @@ __all__ = [
     "ImageRecord",
     "Problem",
     "Remark",
+    "Snapshot",
     "check_dataset",
     "contents_digest",
     "copied_files",

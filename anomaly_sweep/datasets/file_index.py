@@ -259,6 +259,27 @@ class FileIndex:
                     Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
+class Snapshot(FileIndex):
+    """One moment's view of files: each is looked up once, however often it is asked for.
+
+    Parameters
+    ----------
+    index
+        Looks the files up.
+    """
+
+    def __init__(self, index: FileIndex) -> None:
+        super().__init__(index.path)
+        self._index = index
+        self._found: dict[Path, tuple[int, str]] = {}
+
+    def lookup(self, paths: Sequence[Path]) -> list[tuple[int, str]]:
+        """As `FileIndex.lookup`, at the moment at which a file is first asked for."""
+        new = [path for path in dict.fromkeys(paths) if path not in self._found]
+        self._found.update(zip(new, self._index.lookup(new), strict=True))
+        return [self._found[path] for path in paths]
+
+
 def hash_file(path: Path) -> str:
     """BLAKE2b-256 of a file's content as 64 hexadecimal digits; `DatasetError` if it cannot be read."""
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anomaly_sweep.datasets import FileIndex, ImageRecord, manifest_digest
+from anomaly_sweep.datasets import FileIndex, ImageRecord, Snapshot, manifest_digest
 from anomaly_sweep.datasets import file_index as manifest
 from anomaly_sweep.errors import DatasetError
 
@@ -217,6 +217,22 @@ def test_reread_trusts_only_itself(
     assert manifest_digest(records, fresh) == after
     assert sorted(reads) == [r.path for r in records]
     assert manifest_digest(records, FileIndex(index.path)) == after  # remembered for the next one
+
+
+def test_a_snapshot_keeps_what_it_saw(records: list[ImageRecord], index: FileIndex) -> None:
+    before = manifest_digest(records, index)
+    snapshot = Snapshot(index)
+    assert manifest_digest(records[:3], snapshot) == manifest_digest(records[:3], index)
+    record(records[0].path.parent, "0.png", b"another")
+    record(records[4].path.parent, "4.png", b"another")
+    after = manifest_digest(records, index)
+    seen = manifest_digest(
+        records, snapshot
+    )  # the first as it was, the last as it is: it had not been asked for
+    assert len({before, after, seen}) == 3
+    assert manifest_digest(records, snapshot) == seen
+    paths = [record.path for record in reversed([*records, *records])]
+    assert snapshot.lookup(paths)[:4] == index.lookup(paths)[:4]
 
 
 def test_verify_finds_what_no_listing_tells(

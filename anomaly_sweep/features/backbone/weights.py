@@ -9,6 +9,7 @@ import pickle
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def weights_identity(backbone: BackboneConf) -> dict[str, str]:
     if backbone.weights == NO_WEIGHTS:
         return {"weights": NO_WEIGHTS}
     if backbone.weights == RANDOM:  # the initialisation belongs to the libraries' versions
-        libraries = " ".join(f"{name}=={version(name)}" for name in ("torch", "timm"))
+        libraries = " ".join(f"{name}=={_version(name)}" for name in ("torch", "timm"))
         return {"weights": f"random:seed{backbone.weights_seed} {libraries}"}
     if backbone.weights == PRETRAINED:
         path = pretrained_file(backbone.model)
@@ -112,6 +113,11 @@ def hub_files(source: Any) -> tuple[str, ...]:
 def is_random(label: str) -> bool:
     """Whether a recorded weights label marks random weights."""
     return label.startswith(RANDOM)
+
+
+@cache  # every shard asks, and the answer is parsed from a long file
+def _version(library: str) -> str:
+    return version(library)
 
 
 def _weight_file(backbone: BackboneConf) -> Path:

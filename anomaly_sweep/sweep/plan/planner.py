@@ -20,6 +20,7 @@ from anomaly_sweep.datasets import (
     Category,
     FileIndex,
     Remark,
+    Snapshot,
     copied_files,
     list_categories,
     manifest_digest,
@@ -123,7 +124,7 @@ class _Planner:
     def __init__(self, index: FileIndex) -> None:
         self.plan = Plan([], [], [], [], [], {})
         self.works: dict[tuple[str, ...], ShardWork] = {}
-        self._index = index
+        self._index = Snapshot(index)  # one state of the files for all shards
         self._compared: set[int] = set()  # categories, which _datasets keeps
         self._datasets: dict[str, dict[str, Category | str]] = {}
         self._weights: dict[str, str] = {}
