@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,6 +23,9 @@ from multirun_analysis.summary.pivot import pivot as pivot_table
 from multirun_analysis.trials.long_table import FORMATS as FILE_SUFFIXES
 from multirun_analysis.trials.long_table import load_trials, save_trials, with_known_suffix
 from multirun_analysis.trials.read import ALL, Reading, Source, collect, read_source, unique
+
+if TYPE_CHECKING:
+    from multirun_analysis.figures.style import Picture
 
 SUFFIXES = {"text": ".txt", "md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
 
@@ -103,11 +106,13 @@ def figures(source: Source, choices: AllChoices, *, out: Path, log: bool) -> int
             if isinstance(picture, Picture):
                 paths = save(picture, folder, " ".join(one.study.warnings()))
                 files += paths
-                terminal.say(
-                    f"wrote {folder / picture.name}.{{{','.join(path.suffix[1:] for path in paths)}}}"
-                )
+                terminal.say(_wrote(folder / picture.name, paths))
             else:
                 _note([f"{picture.title}: not made: {picture.reason}"])
+    for picture in _searched(source, reading):
+        paths = save(picture, out)
+        files += paths
+        terminal.say(_wrote(out / picture.name, paths))
     _log(source, reading.trials, files, out, "analysis/figures", log=log)
     return 0
 
@@ -120,7 +125,8 @@ def report(source: Source, choices: AllChoices, *, out: Path, log: bool) -> int:
     chosen = AllChoices(**choices)
     if chosen.get("backbone") == ALL:
         chosen["backbone"] = None
-    text = page_of(reading.trials, reading.notes, reading.origins, **chosen)
+    searched = _searched(source, reading)
+    text = page_of(reading.trials, reading.notes, reading.origins, searched=searched, **chosen)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     terminal.say(f"wrote {out}")
@@ -205,6 +211,22 @@ def _analyses(choices: AllChoices, reading: Reading, papers: Sequence[Paper[Any]
     found = analyse(reading.trials, every=every, origins=reading.origins, papers=papers, **choices)
     _note([f"{name}: {reason}" for name, reason in found.refused])
     return found
+
+
+def _searched(source: Source, reading: Reading) -> list[Picture]:
+    """The figures of the searches among the sweeps that were read; a file says nothing of them."""
+    if not reading.origins:
+        return []
+    from multirun_analysis.figures.search import search_pictures  # matplotlib and mlflow are slow to import
+    from multirun_analysis.trials.connection import connect
+    from multirun_analysis.trials.searches import read_searches
+
+    reader = connect(source.tracking_uri)
+    return search_pictures(read_searches(reader, [origin.run_id for origin in reading.origins]))
+
+
+def _wrote(stem: Path, paths: Sequence[Path]) -> str:
+    return f"wrote {stem}.{{{','.join(path.suffix[1:] for path in paths)}}}"
 
 
 def _log(

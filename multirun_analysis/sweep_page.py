@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-from mlflow.entities import Run
 from omegaconf import DictConfig
 
 from anomaly_sweep import terminal
 from anomaly_sweep.config import TrackingConf, parse_node
 from anomaly_sweep.launch import session
 from anomaly_sweep.tracking import names
-from anomaly_sweep.tracking.reader import Reader
 from multirun_analysis.figures.search import search_pictures
 from multirun_analysis.figures.style import Picture, save
 from multirun_analysis.papers import papers_of
@@ -27,7 +23,7 @@ from multirun_analysis.reporting.page import page_of
 from multirun_analysis.summary.overview import overview
 from multirun_analysis.trials.connection import connect
 from multirun_analysis.trials.read import Reading, collect
-from multirun_analysis.trials.runs import TABLE_ERRORS
+from multirun_analysis.trials.searches import read_searches
 from multirun_analysis.trials.tasks import tasks_of
 
 #: Folder of the sweep, and of its parent run's artifacts.
@@ -65,7 +61,7 @@ def analyse_sweep(config: DictConfig) -> str:
     reading = collect(tracking.uri, experiment=tracking.experiment, sweep=parent.name)
     if not papers_of(tasks_of(reading.trials)):
         return ""  # a task of the user's own: the sweep's own summary is what there is to say
-    searched = read_search(reader, run)
+    searched = search_pictures(read_searches(reader, [parent.run_id]))
     folder = Path(str(config.hydra.sweep.dir)) / PLACE
     analyses = by_best(analyse(reading.trials, every=True, origins=reading.origins).found)
     tables = {id(one): _tables(one) for one in analyses}
@@ -95,18 +91,6 @@ def by_best(analyses: Sequence[Analysis]) -> list[Analysis]:
         return 0.0 if best is None else best.overall[1]
 
     return sorted(analyses, key=lambda one: -value(one))
-
-
-def read_search(reader: Reader, run: Run) -> list[Picture]:
-    """The figures of a search, if the run is one's."""
-    try:
-        with reader.artifact(run, names.SEARCH_TRIALS) as path:
-            trials = pd.read_csv(path)
-        with reader.artifact(run, names.SEARCH_IMPORTANCES) as path:
-            importances = json.loads(path.read_text(encoding="utf-8"))
-    except TABLE_ERRORS:
-        return []
-    return search_pictures(trials, importances)
 
 
 def _tables(one: Analysis) -> list[Table | Absent]:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from anomaly_sweep.config import OBJECTIVES
 from multirun_analysis.figures.style import COLOURS, GREY, Picture, panels
+from multirun_analysis.trials.searches import SearchRecord
 
 
-def search_pictures(trials: pd.DataFrame, importances: Mapping[str, Mapping[str, float]]) -> list[Picture]:
-    """The history of each objective, and the shares of its variation.
+def search_pictures(searches: Sequence[SearchRecord]) -> list[Picture]:
+    """The history of each objective of each search, and the shares of its variation.
 
     Parameters
     ----------
-    trials
-        A row for each trial of the search: ``number``, ``state``, its objectives, its choices.
-    importances
-        Objective -> choice -> share (functional ANOVA).
+    searches
+        Of several, the figures' names and titles say which one they are of.
     """
-    found = []
+    several = len(searches) > 1
+    found: list[Picture] = []
+    for one in searches:
+        stem = "_" + re.sub(r"[^\w.-]", "_", one.sweep) if several else ""
+        found += _pictures_of(one, stem, f"Search {one.sweep}" if several else "Search")
+    return found
+
+
+def _pictures_of(search: SearchRecord, stem: str, title: str) -> Iterator[Picture]:
+    trials = search.trials
     for objective, direction in OBJECTIVES.items():
         if objective not in trials:
             continue
@@ -30,27 +39,22 @@ def search_pictures(trials: pd.DataFrame, importances: Mapping[str, Mapping[str,
         if values.empty:
             continue
         best = values.cummax() if direction == "maximize" else values.cummin()
-        found.append(
-            Picture(
-                f"search_history_{objective}",
-                f"Search: {objective} by trial",
-                f"A mark is a trial, the line the best so far ({direction}); {len(values)} of {len(trials)} "
-                "trials have a value.",
-                lambda values=values, best=best, name=objective: _history(values, best, name),  # type: ignore[misc]
-            )
+        yield Picture(
+            f"search_history_{objective}{stem}",
+            f"{title}: {objective} by trial",
+            f"A mark is a trial, the line the best so far ({direction}); {len(values)} of {len(trials)} "
+            "trials have a value.",
+            lambda values=values, best=best, name=objective: _history(values, best, name),  # type: ignore[misc]
         )
-        shares = importances.get(objective)
+        shares = search.importances.get(objective)
         if shares:
-            found.append(
-                Picture(
-                    f"search_importance_{objective}",
-                    f"Search: what mattered for {objective}",
-                    "Shares of the variation between the trials (functional ANOVA on a random forest). "
-                    "A search looks where it is good: the shares are of what it has seen.",
-                    lambda shares=shares: _importance(shares),  # type: ignore[misc]
-                )
+            yield Picture(
+                f"search_importance_{objective}{stem}",
+                f"{title}: what mattered for {objective}",
+                "Shares of the variation between the trials (functional ANOVA on a random forest). "
+                "A search looks where it is good: the shares are of what it has seen.",
+                lambda shares=shares: _importance(shares),  # type: ignore[misc]
             )
-    return found
 
 
 def _history(values: pd.Series, best: pd.Series, objective: str) -> Figure:

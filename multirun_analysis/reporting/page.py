@@ -29,6 +29,8 @@ def report(
     trials: pd.DataFrame,
     notes: Sequence[str] = (),
     origins: Sequence[Origin] = (),
+    *,
+    searched: Sequence[Picture] = (),
     **choices: Unpack[AllChoices],
 ) -> str:
     """The page: coverage and warnings, then claims, tables, figures and effects for each backbone.
@@ -41,6 +43,8 @@ def report(
         What was said when they were read.
     origins
         Which runs they are of, and the versions these ran with.
+    searched
+        Figures of searches.
     choices
         ``backbone``: one; every one there is when None. The others are those of the tables.
 
@@ -65,7 +69,7 @@ def report(
     """
     found = analyse(trials, every=choices.get("backbone") is None, origins=origins, **choices)
     refused = [f"{name}: not in this report: {reason}" for name, reason in found.refused]
-    return page_of(found.found, [*notes, *refused], origins)
+    return page_of(found.found, [*notes, *refused], origins, searched)
 
 
 def page_of(
@@ -83,7 +87,7 @@ def page_of(
     notes, origins
         As of `report`.
     searched
-        Figures of a search.
+        Figures of searches.
     """
     trials = pd.concat([one.study.trials() for one in analyses])
     tasks = dict.fromkeys(one.paper.task for one in analyses)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from hydra._internal.callbacks import Callbacks
 from omegaconf import DictConfig, OmegaConf
@@ -136,25 +134,6 @@ def test_it_is_on_and_a_key_turns_it_off() -> None:
     node = Multirun().config.hydra.callbacks.analysis
     assert node._target_ == "multirun_analysis.callback.SweepAnalysis" and node.enabled
     assert not Multirun("hydra.callbacks.analysis.enabled=false").config.hydra.callbacks.analysis.enabled
-
-
-def test_a_search_has_its_history_and_importances(store: Store, tmp_path: Path) -> None:
-    run_id, _ = store.add_sweep(make_rows({"layer": ("level7",)}))
-    assert run_id is not None
-    reader = sweep_page.connect(store.uri)
-    assert sweep_page.read_search(reader, store.client.get_run(run_id)) == []
-    trials = pd.DataFrame(
-        {"number": [0, 1, 2, 3], "state": ["complete", "complete", "fail", "complete"]}
-        | {"auc": [0.6, 0.5, None, 0.8], "layer": [1, 2, 3, 4]}
-    )
-    trials.to_csv(tmp_path / names.SEARCH_TRIALS, index=False)
-    (tmp_path / names.SEARCH_IMPORTANCES).write_text(json.dumps({"auc": {"layer": 0.75, "pca_mode": 0.25}}))
-    for name in (names.SEARCH_TRIALS, names.SEARCH_IMPORTANCES):
-        store.client.log_artifact(run_id, str(tmp_path / name))
-    history, importance = sweep_page.read_search(reader, store.client.get_run(run_id))
-    (axes,) = history.draw().axes
-    assert axes.get_lines()[0].get_ydata().tolist() == [0.6, 0.6, 0.8]
-    assert [bar.get_width() for bar in importance.draw().axes[0].patches] == [25.0, 75.0]
 
 
 def test_a_task_that_no_paper_concerns_is_left_to_the_summary(
