@@ -112,9 +112,14 @@ def test_a_second_launch_goes_on(tiny_dataset: Path, tmp_path: Path, monkeypatch
 
 def test_signals_are_left_as_they_were() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated) as caught, terminable():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+
+    def killed() -> None:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with pytest.raises(Terminated) as caught:
+        killed()
     assert exit_code(caught.value) == 143
     assert exit_code(KeyboardInterrupt()) == 130
     assert signal.getsignal(signal.SIGTERM) == before

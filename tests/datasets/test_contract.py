@@ -216,7 +216,8 @@ def test_masks_lie_over_their_images(original: DataSet) -> None:
             if marks is None:
                 assert record.mask is None
                 continue
-            assert record.mask is not None and record.mask.is_absolute()
+            assert record.mask is not None
+            assert record.mask.is_absolute()
             mask = read_mask(record.mask)
             assert mask.size == read_image(record.path).size
             np.testing.assert_array_equal(mask.marked, marks)

@@ -178,7 +178,8 @@ def test_masks_of_every_spelling(root: Path, name: str) -> None:
     touch(root / "nut" / "ground_truth" / "crack" / name)
     category = read_category(root, "nut", dataset="mine")
     mask = category.test[1].mask
-    assert mask is not None and mask.name == name
+    assert mask is not None
+    assert mask.name == name
     assert category.remarks == ()
 
 
@@ -375,7 +376,8 @@ def test_two_images_of_one_stem_share_a_mask(root: Path) -> None:
     masks = [
         r.mask for r in read_category(root, "nut", dataset="mine").test if r.path.stem == "000" and r.label
     ]
-    assert len(masks) == 2 and masks[0] == masks[1] is not None
+    assert len(masks) == 2
+    assert masks[0] == masks[1] is not None
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,8 @@ def test_every_mode_in_every_format(tmp_path: Path, data: st.DataObject, h: int,
     options = {"webp": {"lossless": True, "exact": True}, "jp2": {"irreversible": False}}
     image.save(path, **options.get(suffix, {}))
     found = np.asarray(read_image(path))
-    assert found.shape == (h, w, 3) and found.dtype == np.uint8
+    assert found.shape == (h, w, 3)
+    assert found.dtype == np.uint8
     # Pillow's CMYK and YCbCr are fixed-point: one step of rounding.
     tolerance = 1 if mode in ("CMYK", "YCbCr") else 0
     assert np.abs(found.astype(int) - shown).max() <= tolerance
@@ -338,12 +339,15 @@ def test_truncated_files_are_refused_or_whole(tmp_path: Path, kind: str, share: 
     path, cut = tmp_path / "whole", tmp_path / "cut"
     path.write_bytes(whole)
     cut.write_bytes(whole[: int(len(whole) * share)])
+    refusal = None
     try:
         found = np.asarray(read_image(cut))
     except DatasetError as error:
-        assert str(cut) in str(error)
-    else:
+        refusal = str(error)
+    if refusal is None:
         np.testing.assert_array_equal(found, np.asarray(read_image(path)))
+    else:
+        assert str(cut) in refusal
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -24,7 +24,8 @@ def test_equals_scikit_learn(shrinkage: str, n: int, d: int) -> None:
         pytest.skip("singular")
     train, test = data(n, d), data(20, d, 1)
     scores = MultivariateGaussian(shrinkage).fit(train).score_samples(test)
-    assert scores.shape == (20,) and scores.dtype == np.float64
+    assert scores.shape == (20,)
+    assert scores.dtype == np.float64
     expected = np.sqrt(REFERENCE[shrinkage]().fit(train).mahalanobis(test))
     np.testing.assert_allclose(scores, expected, rtol=1e-8)
 

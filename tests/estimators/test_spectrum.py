@@ -27,7 +27,8 @@ def test_equals_scikit_learns_pca(n: int, d: int) -> None:
     train, test = features(n, d), features(7, d, 1)
     spectrum, pca = Spectrum.fit(train), PCA(svd_solver="full").fit(train)
     rank = min(n - 1, d)
-    assert spectrum.rank == rank and spectrum.n_features == d
+    assert spectrum.rank == rank
+    assert spectrum.n_features == d
     variance = spectrum.singular_values**2 / (n - 1)
     np.testing.assert_allclose(variance, pca.explained_variance_[:rank], rtol=1e-9)
     np.testing.assert_allclose(spectrum.mean, pca.mean_, rtol=1e-13)
@@ -124,7 +125,8 @@ def test_equal_rows_have_equal_coordinates(n: int, d: int) -> None:
     inside, outside = spectrum.project(test)
     np.testing.assert_array_equal(spectrum.train[5], spectrum.train[1])
     np.testing.assert_array_equal(inside[[2, 3, 8]], [*spectrum.train[[1, 7]], inside[0]])
-    assert outside[2] == outside[3] == 0.0 and outside[8] == outside[0]
+    assert outside[2] == outside[3] == 0.0
+    assert outside[8] == outside[0]
     assert (inside[1] != inside[0]).all()
     np.testing.assert_array_equal(spectrum.transform(test), inside)
 

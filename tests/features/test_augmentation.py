@@ -272,7 +272,8 @@ def test_each_part_changes_the_image_and_is_one_itself(part: str) -> None:
     image = pixels(3, 40, 40)
     made = [room._parts(Geometry())[part](image, np.random.default_rng(seed)) for seed in range(40)]
     for version in made:
-        assert version.shape == image.shape and version.dtype == np.uint8
+        assert version.shape == image.shape
+        assert version.dtype == np.uint8
         assert 20 < version.mean() < 235
     changed = sum(not np.array_equal(version, image) for version in made)
     assert changed == 40 if part != "rot90" else 20 < changed < 40
@@ -298,7 +299,8 @@ def test_which_of_several_is_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(room, name, lambda image, _rng, name=name: counts.update([name]) or image)
     for seed in range(4_000):
         room._contrast(pixels(0, 4, 4), np.random.default_rng(seed))
-    assert len(counts) == 4 and all(is_likely(count, 4_000, 0.25) for count in counts.values())
+    assert len(counts) == 4
+    assert all(is_likely(count, 4_000, 0.25) for count in counts.values())
 
 
 def test_noise_has_the_published_deviations() -> None:
@@ -311,7 +313,8 @@ def test_noise_has_the_published_deviations() -> None:
     assert is_likely(coloured, 600, 0.5)
     # 14,400 pixels: five standard errors of a deviation are 3 % of it.
     assert is_uniform(np.clip(deviations, 0.01, 0.03), 0.01, 0.03)
-    assert min(deviations) > 0.01 * 0.97 and max(deviations) < 0.03 * 1.03
+    assert min(deviations) > 0.01 * 0.97
+    assert max(deviations) < 0.03 * 1.03
 
 
 def test_brightness_and_contrast_by_hand() -> None:
@@ -323,10 +326,12 @@ def test_brightness_and_contrast_by_hand() -> None:
         gain, shift = np.polyfit(np.arange(256)[inside], made[inside], 1)
         gains.append(gain)
         shifts.append(shift / 255)
-    assert is_uniform(np.clip(gains, 0.8, 1.2), 0.8, 1.2) and is_uniform(
-        np.clip(shifts, -0.1, 0.2), -0.1, 0.2
-    )
-    assert min(gains) > 0.79 and max(gains) < 1.21 and min(shifts) > -0.105 and max(shifts) < 0.205
+    assert is_uniform(np.clip(gains, 0.8, 1.2), 0.8, 1.2)
+    assert is_uniform(np.clip(shifts, -0.1, 0.2), -0.1, 0.2)
+    assert min(gains) > 0.79
+    assert max(gains) < 1.21
+    assert min(shifts) > -0.105
+    assert max(shifts) < 0.205
 
 
 def test_colour_turns_hue_by_twenty_degrees_at_most() -> None:
@@ -337,8 +342,10 @@ def test_colour_turns_hue_by_twenty_degrees_at_most() -> None:
         hue, _, value = colorsys.rgb_to_hsv(*made)
         hues.append((hue * 360 + 180) % 360 - 180)
         values.append(value * 255 - 200)
-    assert -22 < min(hues) < -17 and 17 < max(hues) < 22
-    assert -11 <= min(values) < -8 and 18 < max(values) <= 21
+    assert -22 < min(hues) < -17
+    assert 17 < max(hues) < 22
+    assert -11 <= min(values) < -8
+    assert 18 < max(values) <= 21
 
 
 def test_filters_against_scipy() -> None:
@@ -353,7 +360,8 @@ def test_filters_against_scipy() -> None:
         made = room._blur(image, np.random.default_rng(seed)).astype(float)
         for name, by_scipy in expected.items():
             found[name] += bool(np.abs(made - by_scipy)[inner].max() <= 1)
-    assert min(found.values()) > 5 and sum(found.values()) < 60  # the rest is motion
+    assert min(found.values()) > 5
+    assert sum(found.values()) < 60
     flat = np.full((9, 9, 3), 77, np.uint8)
     for part in (room._blur, room._motion_blur):
         assert all((part(flat, np.random.default_rng(seed)) == 77).all() for seed in range(30))
@@ -371,7 +379,8 @@ def test_motion_is_along_a_line() -> None:
         # All within half a pixel of a line through the middle.
         _, spread, _ = np.linalg.svd(places.astype(float))
         assert spread[-1] / np.sqrt(len(places)) < 0.5
-    assert set(lengths) == {3, 5, 7} and all(is_likely(count, 900, 1 / 3) for count in lengths.values())
+    assert set(lengths) == {3, 5, 7}
+    assert all(is_likely(count, 900, 1 / 3) for count in lengths.values())
 
 
 def test_clahe_equalizes_and_is_limited() -> None:
@@ -380,7 +389,8 @@ def test_clahe_equalizes_and_is_limited() -> None:
     spreads = [float(room._clahe(dull, np.random.default_rng(seed)).std()) for seed in range(30)]
     # Equalized fully it would be 74. A slope is at most the limit and 1 for what is spread evenly.
     own = float(dull.std())
-    assert own < min(spreads) < 2.5 * own and 3 * own < max(spreads) < 5 * own
+    assert own < min(spreads) < 2.5 * own
+    assert 3 * own < max(spreads) < 5 * own
     flat = np.full((64, 64, 3), 90, np.uint8)
     assert np.ptp(room._clahe(flat, rng)) == 0
     assert room._clahe(pixels(0, 5, 7), rng).shape == (5, 7, 3)  # fewer pixels than tiles

@@ -235,7 +235,8 @@ def test_mask_takes_the_nearest_pixel(tmp_path: Path) -> None:
     Image.fromarray(marked).save(tmp_path / "m.png")
     np.testing.assert_array_equal(to_square(read_mask(tmp_path / "m.png").marked, 40), marked > 0)
     small = to_square(read_mask(tmp_path / "m.png").marked, 20)
-    assert small.dtype == np.bool_ and small[5:10, 2:4].all()
+    assert small.dtype == np.bool_
+    assert small[5:10, 2:4].all()
     assert abs(int(small.sum()) - (marked > 0).sum() / 4) <= 5
     doubled = to_square(read_mask(tmp_path / "m.png").marked, 80)
     np.testing.assert_array_equal(doubled, np.kron(marked > 0, np.ones((2, 2), bool)))

@@ -63,7 +63,8 @@ def test_equals_image_by_image(shard: Shard, batch_size: int, crop: int | None) 
     assert [len(batch) for batch in batches] == [8, 8, 5]  # a CPU's, whatever is asked for
     for level in LEVELS:
         made = joined(batches, level)
-        assert made.dtype == np.float32 and batches[0].maps[level].is_contiguous()
+        assert made.dtype == np.float32
+        assert batches[0].maps[level].is_contiguous()
         np.testing.assert_allclose(made, expected[level], rtol=1e-4, atol=1e-5)
     assert all(batch.seconds > 0 for batch in batches)
 
@@ -92,7 +93,8 @@ def test_cache_gives_the_same(shard: Shard, tmp_path: Path, monkeypatch: pytest.
     read = room.read_maps
     monkeypatch.setattr(room, "read_maps", never)
     again = list(stream.batches("train"))
-    assert sum(seen) == 42 and all(batch.seconds == 0 for batch in again)
+    assert sum(seen) == 42
+    assert all(batch.seconds == 0 for batch in again)
     for level in LEVELS:
         np.testing.assert_array_equal(joined(again, level), joined(first, level))
     # Another level is computed by itself; the two splits, and crops, have entries of their own.

@@ -65,7 +65,8 @@ class Seen:
         self.calls.append(("start", config.layer.name, HydraConfig.get().job.num))
 
     def on_job_end(self, config: Any, job_return: JobReturn, **_: Any) -> None:
-        assert job_return.cfg is not None and job_return.hydra_cfg is not None
+        assert job_return.cfg is not None
+        assert job_return.hydra_cfg is not None
         assert "hydra" not in job_return.cfg
         self.calls.append(("end", job_return.cfg.layer.name, job_return.return_value))
         assert Path(config.hydra.runtime.output_dir, ".hydra", "config.yaml").is_file()
@@ -80,7 +81,8 @@ def test_job_callbacks(tmp_path: Path) -> None:
         returns.append(returned)
     callbacks, composer = Callbacks(), run.composer()
     call_for_each(callbacks, lambda _: None, composer, returns, 4)
-    assert run.composed == 0 and not list(tmp_path.iterdir())  # no callbacks: no cost, no folders
+    assert run.composed == 0
+    assert not list(tmp_path.iterdir())
     callbacks.callbacks = [seen := Seen()]
     call_for_each(callbacks, lambda _: None, composer, returns, 4)
     assert seen.calls == [

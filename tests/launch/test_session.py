@@ -72,7 +72,8 @@ def test_two_sweeps_at_once_have_folders_of_their_own(tiny_dataset: Path, tmp_pa
         parent = session.start(found.config, [["a=1"]], configurations)
         own = tmp_path / "sweep's-2"
         assert found.config.hydra.sweep.dir == str(own)
-        assert (own / "multirun.yaml").is_file() and not (tmp_path / "sweep's" / "multirun.yaml").exists()
+        assert (own / "multirun.yaml").is_file()
+        assert not (tmp_path / "sweep's" / "multirun.yaml").exists()
         # jobs of any launcher find the sweep there
         assert found.compose([]).hydra.sweep.dir == str(own)
         (held_open,) = session._started

@@ -232,13 +232,12 @@ def test_maps_that_do_not_fit_are_refused(config: dict[str, Any]) -> None:
         "another size": {level: values[..., : values.shape[-1] // 2] for level, values in test.items()},
     }
     for what, wrong in unfit.items():
+        print(what)  # shown where it is not refused
         with pytest.raises(EstimatorError):
             localizer.score(wrong)
-            pytest.fail(f"scored although {what}")
         taking = take(config, maps(4))
         with pytest.raises(EstimatorError):
             taking.partial_fit(wrong)
-            pytest.fail(f"taken in although {what}")
 
 
 @every

@@ -75,7 +75,8 @@ def test_parts_are_timed_per_image(clock: Clock, monkeypatch: pytest.MonkeyPatch
 
 def test_figures() -> None:
     timing = Timing("score", 1, (3.0, 1.0, 2.0, 4.0, 100.0))
-    assert timing.median == 3.0 and timing.quartiles == (2.0, 4.0)
+    assert timing.median == 3.0
+    assert timing.quartiles == (2.0, 4.0)
 
 
 def test_the_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

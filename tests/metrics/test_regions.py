@@ -261,8 +261,10 @@ def test_perfect_constant_and_inverted_maps(limit: float) -> None:
     # One straight line from (0, 0) to (1, 1).
     constant = pixel_metrics(np.full_like(perfect, 7), masks, fpr_limit=limit)
     share = float(masks.mean())
-    assert constant.auroc == 0.5 and constant.aupro == pytest.approx(limit / 2, abs=1e-15)
-    assert constant.ap == pytest.approx(share) and constant.f1max == pytest.approx(2 * share / (1 + share))
+    assert constant.auroc == 0.5
+    assert constant.aupro == pytest.approx(limit / 2, abs=1e-15)
+    assert constant.ap == pytest.approx(share)
+    assert constant.f1max == pytest.approx(2 * share / (1 + share))
     # MVTec's thresholds stop before the lowest good score: its last piece is 1 / (good pixels) wide.
     last = 0.5 / (~masks).sum() if limit == 1 else 0.0
     inverted = pixel_metrics(-perfect, masks, fpr_limit=limit)

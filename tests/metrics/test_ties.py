@@ -54,7 +54,8 @@ def test_outliers_make_no_ties(scale: ScoreScale, outliers: list[float]) -> None
 def test_settled_scores(scale: ScoreScale, scores: np.ndarray) -> None:
     scores = np.abs(scores) if scale == "ratio" else scores
     settled = settle_ties(scores, scale)
-    assert set(settled) <= set(scores) and (settled <= scores).all()
+    assert set(settled) <= set(scores)
+    assert (settled <= scores).all()
     order = np.argsort(scores, kind="stable")
     assert (np.diff(settled[order]) >= 0).all()
     if scale == "ratio":

@@ -54,7 +54,8 @@ def test_trials_then_tables_of_the_file_and_of_the_store_agree(
             assert same == there
     assert (from_store / "table2.txt").read_text(encoding="utf-8") in printed
     assert f"wrote {from_store / 'table2'}" in printed
-    assert "experiment=ono_mori_pooling" in printed and "experiment=ono_mori_augmentation" in printed
+    assert "experiment=ono_mori_pooling" in printed
+    assert "experiment=ono_mori_augmentation" in printed
 
 
 def test_the_latest_sweep_or_one_or_all(
@@ -117,7 +118,8 @@ def test_every_backbone_in_its_folder(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "these are of efficientnet_b5; for resnet18 give --backbone" in capsys.readouterr().err
     assert main([*options, "--backbone", "all"]) == 0
     captured = capsys.readouterr()
-    assert captured.out.count("\nTable 3: ") == 2 and captured.err == ""
+    assert captured.out.count("\nTable 3: ") == 2
+    assert captured.err == ""
     folders = {path.name for path in (tmp_path / "d").iterdir() if path.is_dir()}
     assert folders == {"efficientnet_b5", "resnet18"}
     assert "backbone=resnet18" in (tmp_path / "d" / "resnet18" / "table3.txt").read_text(encoding="utf-8")
@@ -137,7 +139,8 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
@@ -217,8 +220,10 @@ def test_ui_opens_the_table_of_runs(
     assert main(["ui", "--tracking-uri", store.uri, "--port", "5055"]) == 0
     url = runs_page("http://127.0.0.1:5055", store.experiment)
     assert f"/#/experiments/{store.experiment}/runs?workflowType=machine_learning" in url
-    assert opened == [url] and url in capsys.readouterr().out
-    assert Server.started == [ui.server_command(store.uri, 5055)] and Server.code == 0
+    assert opened == [url]
+    assert url in capsys.readouterr().out
+    assert Server.started == [ui.server_command(store.uri, 5055)]
+    assert Server.code == 0
     assert main(["ui", "--tracking-uri", store.uri, "--port", "5055", "--no-browser"]) == 0
     assert len(opened) == 1
     assert main(["ui", "--tracking-uri", store.uri, "--experiment", "x"]) == 2
@@ -264,7 +269,8 @@ def test_tables_figures_and_report_on_the_parent_run(
     assert parent is not None
     page = (tmp_path / "z" / "report.html").read_text(encoding="utf-8")
     versions = "anomaly_sweep version not recorded, torch==2.13.0, timm==1.0.20"
-    assert f"sweep a: run {parent}; {versions}." in page and "sweep b" not in page
+    assert f"sweep a: run {parent}; {versions}." in page
+    assert "sweep b" not in page
     assert f"run {parent}; {versions}." in (tmp_path / "x" / "table3.txt").read_text(encoding="utf-8")
 
     def there(folder: str) -> set[str]:

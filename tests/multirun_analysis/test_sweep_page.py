@@ -76,7 +76,9 @@ def test_the_better_backbone_comes_first_and_everything_is_on_the_run(
     page = (tmp_path / "s" / "analysis" / "report.html").read_text(encoding="utf-8")
     assert page.index(">resnet18</h2>") < page.index(">efficientnet_b5</h2>")
     note = store.client.get_run(run_id).data.tags[names.TAG_NOTE]
-    assert note.startswith("the command") and "### Table 2: " in note and len(note) <= 8000
+    assert note.startswith("the command")
+    assert "### Table 2: " in note
+    assert len(note) <= 8000
 
 
 def test_localization_gets_the_ridge_papers_tables(
@@ -98,7 +100,8 @@ def test_a_small_sweep_gets_a_table_of_what_varies_and_no_statements(
     SweepAnalysis().on_multirun_end(config)
     printed = capsys.readouterr().out
     assert "AUROC by category and estimator" in printed
-    assert "Statements" not in printed and "Table 2" not in printed
+    assert "Statements" not in printed
+    assert "Table 2" not in printed
 
 
 def test_a_failure_costs_one_line(
@@ -132,7 +135,8 @@ def test_nothing_is_said_where_no_sweep_has_ended(
 
 def test_it_is_on_and_a_key_turns_it_off() -> None:
     node = Multirun().config.hydra.callbacks.analysis
-    assert node._target_ == "multirun_analysis.callback.SweepAnalysis" and node.enabled
+    assert node._target_ == "multirun_analysis.callback.SweepAnalysis"
+    assert node.enabled
     assert not Multirun("hydra.callbacks.analysis.enabled=false").config.hydra.callbacks.analysis.enabled
 
 
@@ -142,7 +146,8 @@ def test_a_task_that_no_paper_concerns_is_left_to_the_summary(
     config, _ = ended(make_rows({"layer": ("level7",)}, task="counting"))
     SweepAnalysis().on_multirun_end(config)
     captured = capsys.readouterr()
-    assert captured.out == "" and "not analysed" not in captured.err
+    assert captured.out == ""
+    assert "not analysed" not in captured.err
 
 
 def test_a_sweep_with_failed_trials_is_analysed_too() -> None:

@@ -21,7 +21,8 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module is not None
+            assert node.level == 0
+            assert node.module is not None
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 

@@ -43,7 +43,8 @@ class DistanceToMean:
 
     def fit_bytes(self, shapes: Shapes, n_images: int) -> int:
         self._may_break("fit_bytes")
-        assert set(shapes) == {self.level} and n_images > 0
+        assert set(shapes) == {self.level}
+        assert n_images > 0
         return self.bytes
 
     def operations(self, shapes: Shapes, n_train: int, n_test: int) -> float:

@@ -46,7 +46,8 @@ def test_a_moved_folder_is_followed(noted: bool, tmp_path: Path) -> None:
             db.execute("DELETE FROM experiment_tags WHERE key = ?", (names.TAG_STORE,))
     (tmp_path / "a b").rename(tmp_path / "now")
     trials = collect(f"sqlite:///{tmp_path}/now/mlflow.db").trials  # reads only, before anything is written
-    assert trials["image_auroc"].tolist() == [0.5] and trials["n_train"].tolist() == [3]
+    assert trials["image_auroc"].tolist() == [0.5]
+    assert trials["n_train"].tolist() == [3]
     again = opened(tmp_path / "now")
     assert all(uri.startswith((tmp_path / "now" / "mlartifacts").as_uri()) for uri in uris(tmp_path / "now"))
     assert [r["category"] for r in again.rows_of(parent)] == ["a"]
@@ -60,7 +61,8 @@ def test_a_copy_is_a_store_of_its_own(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     before, there = uris(tmp_path / "a"), sorted((tmp_path / "a").rglob("*"))
     record(opened(tmp_path / "b"), [row("a", 0.5)], parent=parent, fingerprint="f2")
-    assert sorted((tmp_path / "a").rglob("*")) == there and uris(tmp_path / "a") == before
+    assert sorted((tmp_path / "a").rglob("*")) == there
+    assert uris(tmp_path / "a") == before
     opened(tmp_path / "a")
     assert uris(tmp_path / "a") == before
 
@@ -109,7 +111,8 @@ def test_a_run_that_lost_its_artifacts(tmp_path: Path, caplog: pytest.LogCapture
     whole = record(recorder, [row("b", 0.5)], parent=parent, fingerprint="f2")
     assert recorder.is_whole(run_id)
     shutil.rmtree(tmp_path / "mlartifacts" / run_id)
-    assert not recorder.is_whole(run_id) and recorder.is_whole(whole)
+    assert not recorder.is_whole(run_id)
+    assert recorder.is_whole(whole)
     with pytest.raises(MissingArtifactError, match=run_id):
         recorder.read_rows(run_id)
     assert [r["category"] for r in recorder.rows_of(parent)] == ["b"]
@@ -161,4 +164,5 @@ def test_changed_data_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "changed" not in caplog.text
     now = {"root": {"detection": {"a": "1", "b": "2", "c": "1"}}}
     recorder.start_sweep("s", "id2", "", resume=True, jobs="j", state=now)
-    assert "the data has changed since sweep s" in caplog.text and "(root/b, root/c)" in caplog.text
+    assert "the data has changed since sweep s" in caplog.text
+    assert "(root/b, root/c)" in caplog.text

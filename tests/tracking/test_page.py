@@ -26,7 +26,8 @@ def rows_of(run_id: str, auc: float | None, level: int, **changes: str) -> list[
 def test_what_a_page_shows() -> None:
     rows = rows_of("r1", 0.6, 1) + rows_of("r2", 0.8, 2) + rows_of("r3", None, 2, estimator="mvg")
     page = SweepPage("s", rows, LAUNCH)
-    assert page.params["layer"] == "level1, level2" and page.params["categories"] == "screw, tile"
+    assert page.params["layer"] == "level1, level2"
+    assert page.params["categories"] == "screw, tile"
     assert page.metrics == pytest.approx(
         {
             names.CONFIGURATIONS: 3,
@@ -40,7 +41,8 @@ def test_what_a_page_shows() -> None:
     )
     assert page.curves == [("auc_by_level/b/knn5", 1, 0.6), ("auc_by_level/b/knn5", 2, 0.8)]
     note = page.note("7")
-    assert "[0.8000](#/experiments/7/runs/r2)" in note and LAUNCH.command in note
+    assert "[0.8000](#/experiments/7/runs/r2)" in note
+    assert LAUNCH.command in note
     assert used_data(page.rows) == [("d", "data", {"screw": "1", "tile": "1"})]
 
 
@@ -82,7 +84,8 @@ def test_the_page_is_on_the_parent_run(tmp_path: Path) -> None:
         recorder.log_page(parent, SweepPage("s", rows, LAUNCH))
     client = MlflowClient(recorder.tracking.uri)
     run = client.get_run(parent)
-    assert run.data.params["experiment"] == "grid" and "torch" in run.data.params
+    assert run.data.params["experiment"] == "grid"
+    assert "torch" in run.data.params
     assert run.data.metrics[names.BEST_AUC] == 0.8
     assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["d"]
     history = client.get_metric_history(parent, "auc_by_level/b/knn5")

@@ -169,7 +169,8 @@ def test_an_experiment_of_an_older_kind(tmp_path: Path) -> None:
     again = Recorder(recorder.tracking)
     tags = again.client.get_experiment(again.experiment).tags
     assert again.experiment == recorder.experiment
-    assert tags[KIND_TAG] == TRAINING and tags[VIEW_TAG] == saved_view(("layer",))
+    assert tags[KIND_TAG] == TRAINING
+    assert tags[VIEW_TAG] == saved_view(("layer",))
     assert again.client.get_run(run_id).data.metrics[names.AUC_MEAN] == 0.5
 
 

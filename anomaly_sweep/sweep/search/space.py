@@ -114,7 +114,8 @@ def _distribution(override: Override) -> BaseDistribution:
     value = override.value()
     if isinstance(value, IntervalSweep):
         low, high, log = value.start, value.end, "log" in value.tags
-        assert low is not None and high is not None
+        assert low is not None
+        assert high is not None
         if isinstance(low, int) and isinstance(high, int):
             return IntDistribution(low, high, log=log)
         return FloatDistribution(low, high, log=log)

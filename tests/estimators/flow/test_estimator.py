@@ -42,7 +42,8 @@ def test_higher_is_more_anomalous(d: int, score: str) -> None:
     flow = CouplingFlow(fixed(steps=60, score=score), seed=3).fit(train)
     far = train.mean(0) + 8 * train.std(0) * np.sign(data(10, d, 1) - 3)
     near, scores = flow.score_samples(data(30, d, 2)), flow.score_samples(far)
-    assert near.dtype == np.float64 and near.shape == (30,)
+    assert near.dtype == np.float64
+    assert near.shape == (30,)
     assert scores.min() > np.median(near)
 
 
@@ -161,7 +162,8 @@ def test_settings_are_checked(change: dict[str, object]) -> None:
 
 
 def test_presets() -> None:
-    assert flow_settings() == FAST and flow_settings("differnet") == DIFFERNET
+    assert flow_settings() == FAST
+    assert flow_settings("differnet") == DIFFERNET
     assert flow_settings("fast", betas=[0.5, 0.6]).betas == (0.5, 0.6)
     assert all(preset.score == "z2" for preset in PRESETS.values())
     assert [FAST.width(d) for d in (2, 8, 30, 1248)] == [16, 16, 60, 64]
@@ -186,7 +188,8 @@ def composed(*overrides: str) -> CouplingFlow:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"estimator={overrides[0]}", *overrides[1:]])
     flow = build(OmegaConf.to_container(config.estimator, resolve=True), seed=5)
-    assert isinstance(flow, CouplingFlow) and flow.seed == 5
+    assert isinstance(flow, CouplingFlow)
+    assert flow.seed == 5
     return flow
 
 
@@ -241,7 +244,8 @@ def test_plan_covers_every_flow_once(shapes: list[tuple[int, int]], most: int | 
 
 def test_plan_stacks_small_flows_higher_than_large_ones() -> None:
     small, large = ([len(s) for s in plan_stacks([(24, d)] * 100, FAST)] for d in (5, 1248))
-    assert max(small) >= 32 and max(large) <= 4
+    assert max(small) >= 32
+    assert max(large) <= 4
     gpu = plan_stacks([(240, 1248)] * 100, FAST, device="cuda", memory=8e9)
     assert len(gpu) < len(plan_stacks([(240, 1248)] * 100, FAST))
     assert plan_stacks([(4, 2), (4, 3), (4, 2)], FAST) == [[0, 2], [1]]

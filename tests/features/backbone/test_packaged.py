@@ -33,7 +33,8 @@ def shipped(name: str) -> BackboneConf:
 def test_weights_fit_whole(name: str) -> None:
     backbone = shipped(name)
     model, missing = create(backbone)
-    assert backbone.model == MODELS[name] and backbone.weights == "packaged"
+    assert backbone.model == MODELS[name]
+    assert backbone.weights == "packaged"
     assert missing == frozenset()
     file = torch.load(packaged(backbone.model).locate(), weights_only=True)
     own = model.state_dict()

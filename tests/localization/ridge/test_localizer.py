@@ -125,7 +125,8 @@ def test_scores_are_the_plain_formulas(choices: dict[str, Any], intercept: str) 
     for norm in ("l2", "squared", "standardized"):
         expected = plain_scores(train, test, intercept, 1e-2, norm, **choices)
         scored = fitted(train, intercept=intercept, alpha=1e-2, norm=norm, **choices).score(test)
-        assert scored.image is None and scored.grid.dtype == torch.float32
+        assert scored.image is None
+        assert scored.grid.dtype == torch.float32
         torch.testing.assert_close(scored.grid.double(), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -265,7 +266,8 @@ def test_degenerate_features_give_finite_scores(norm: str, intercept: str, alpha
     test = random_maps((30, 4, 4), (8, 2, 2), 3, seed=7)
     for maps in (train, {level: m[:1].expand(3, -1, -1, -1) for level, m in train.items()}):
         scores = fitted(maps, norm=norm, intercept=intercept, alpha=alpha).score(test).grid
-        assert torch.isfinite(scores).all() and (scores >= 0).all()
+        assert torch.isfinite(scores).all()
+        assert (scores >= 0).all()
     constant = {level: torch.ones_like(m) for level, m in train.items()}
     scores = fitted(constant, norm=norm, intercept=intercept, alpha=alpha).score(constant).grid
     assert (scores == 0).all()
@@ -377,7 +379,8 @@ def test_the_config_names_every_argument_with_its_default() -> None:
     config = OmegaConf.to_container(OmegaConf.load(CONF / "localizer" / "ridge.yaml"))
     assert isinstance(config, dict)
     made = build({str(key): value for key, value in config.items()})
-    assert isinstance(made, RidgeLocalizer) and made.levels == ("level3", "level4")
+    assert isinstance(made, RidgeLocalizer)
+    assert made.levels == ("level3", "level4")
     parameters = inspect.signature(RidgeLocalizer).parameters
     given = {key: value for key, value in config.items() if key not in ("name", "_target_")}
     assert given == {key: parameter.default for key, parameter in parameters.items()}

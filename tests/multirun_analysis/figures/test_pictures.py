@@ -137,16 +137,19 @@ def test_what_there_are_no_trials_for_is_said() -> None:
 def test_a_diagram_that_cannot_tell_any_pair_apart_says_so(made: dict[str, Picture | Absent]) -> None:
     """Ahead in all of n categories has a two-sided p of 2^(1 - n); five choices are ten pairs."""
     few = made["critical_differences"]
-    assert isinstance(few, Picture) and len(MANY) == 6  # 10 / 32 > .05
+    assert isinstance(few, Picture)
+    assert len(MANY) == 6
     assert "6 categories are too few to tell any pair apart among: " in few.caption
     assert "reductions (level7" in few.caption.partition("too few")[2]
     nine = made_of(make_frame(categories=[f"c{number}" for number in range(9)]))["critical_differences"]
-    assert isinstance(nine, Picture) and "too few" not in nine.caption  # 10 / 256
+    assert isinstance(nine, Picture)
+    assert "too few" not in nine.caption
 
 
 def test_times_that_are_shares_are_called_so(made: dict[str, Picture | Absent]) -> None:
     pareto = made["pareto"]
-    assert isinstance(pareto, Picture) and "equal shares of the time they took together" in pareto.caption
+    assert isinstance(pareto, Picture)
+    assert "equal shares of the time they took together" in pareto.caption
     assert "share of a joint computation" in axes_of(pareto)[0].get_xlabel()
 
 
@@ -185,7 +188,8 @@ def test_localizers_are_at_their_time_and_accuracy() -> None:
     shown = axes_of(accuracy_against_time(choose_localization(partial)))[0].get_lines()
     assert "Ridge" not in {line.get_label() for line in shown}
     nothing = accuracy_against_time(choose_localization(make_localization(n_test=None)))
-    assert isinstance(nothing, Absent) and "no localizer has" in nothing.reason
+    assert isinstance(nothing, Absent)
+    assert "no localizer has" in nothing.reason
 
 
 def test_files_in_every_format_the_same_each_time(tmp_path: Path) -> None:
@@ -201,7 +205,8 @@ def test_files_in_every_format_the_same_each_time(tmp_path: Path) -> None:
     magic = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}
     for path, other in zip(paths, again, strict=True):
         data = path.read_bytes()
-        assert data.startswith(magic[path.suffix]) and data == other.read_bytes()
+        assert data.startswith(magic[path.suffix])
+        assert data == other.read_bytes()
 
 
 def test_inline_figures_share_no_id(made: dict[str, Picture | Absent]) -> None:
@@ -211,7 +216,9 @@ def test_inline_figures_share_no_id(made: dict[str, Picture | Absent]) -> None:
         ET.fromstring(text)
         ids = re.findall(r'\bid="([^"]+)"', text)
         references = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
-        assert len(ids) == len(set(ids)) and references <= set(ids) and not seen & set(ids)
+        assert len(ids) == len(set(ids))
+        assert references <= set(ids)
+        assert not seen & set(ids)
         seen |= set(ids)
 
 

@@ -97,7 +97,8 @@ def test_the_verdict_alone_is_where_the_interval_lies(
 ) -> None:
     claim = alone(statement, np.random.default_rng(seed).normal(centre, spread, size=(n, parts)))
     interval = claim.interval
-    assert interval is not None and interval.low <= interval.value <= interval.high
+    assert interval is not None
+    assert interval.low <= interval.value <= interval.high
     over, under = interval.low > statement.bound, interval.high < statement.bound
     expected = {HOLDS: over, FAILS: under} if statement.side == "above" else {HOLDS: under, FAILS: over}
     decided = next((word for word, true in expected.items() if true), UNDECIDED)
@@ -143,7 +144,8 @@ def test_a_ratio_is_judged_by_the_difference_at_its_bound() -> None:
         float(stats.ttest_1samp(over - 8 * under, 0, alternative=a).pvalue) for a in ("greater", "less")
     )
     assert (claim.p_holds, claim.p_fails) == pytest.approx((up, down))
-    assert claim.interval is not None and claim.interval.value == pytest.approx(over.sum() / under.sum())
+    assert claim.interval is not None
+    assert claim.interval.value == pytest.approx(over.sum() / under.sum())
     assert (claim.verdict == HOLDS) == (claim.interval.low > 8)
 
 
@@ -153,7 +155,9 @@ def test_statements_are_corrected_together() -> None:
     lacking = without(ABOVE, "no trials")
     decided = together([*claims, lacking])
     assert [claim.holm_p for claim in decided[:-1]] == pytest.approx(holm([claim.p for claim in claims]))
-    assert decided[-1] == lacking and math.isnan(lacking.p) and lacking.verdict == NOT_ENOUGH
+    assert decided[-1] == lacking
+    assert math.isnan(lacking.p)
+    assert lacking.verdict == NOT_ENOUGH
     assert [claim.verdict for claim in decided[2:4]] == [FAILS, HOLDS]
     # What a statement alone would decide is not decided by eleven like it.
     wave = np.array([[1.0], [-1.0]] * 4)  # its mean has the standard error sqrt(1 / 7)
@@ -168,9 +172,12 @@ def test_statements_are_corrected_together() -> None:
 def test_few_categories_have_a_figure_and_no_verdict() -> None:
     for n, expected in ((7, NOT_ENOUGH), (8, HOLDS)):
         claim = alone(ABOVE, np.linspace(4, 5, n)[:, None])
-        assert claim.verdict == expected and claim.interval is not None and claim.interval.low > 0
+        assert claim.verdict == expected
+        assert claim.interval is not None
+        assert claim.interval.low > 0
     one = alone(ABOVE, np.array([[4.0, 5.0]]))
-    assert one.verdict == NOT_ENOUGH and one.interval is not None
+    assert one.verdict == NOT_ENOUGH
+    assert one.interval is not None
     assert one.interval.value == pytest.approx(4.0)
     assert all(math.isnan(x) for x in (one.interval.low, one.interval.high, one.p, one.holm_p))
 
@@ -225,7 +232,8 @@ def test_at_the_bound_neither_verdict_comes_often(statement: Statement, parts: i
         return np.asarray(statement.bound + rng.normal(size=(8, 1)) + rng.normal(size=(8, parts)))
 
     found = rate(statement, draw)
-    assert found[HOLDS] <= most(500, ALPHA / 2) and found[FAILS] <= most(500, ALPHA / 2)
+    assert found[HOLDS] <= most(500, ALPHA / 2)
+    assert found[FAILS] <= most(500, ALPHA / 2)
 
 
 def test_the_best_of_many_equals_is_not_taken_for_better_than_the_first() -> None:
@@ -237,7 +245,8 @@ def test_the_best_of_many_equals_is_not_taken_for_better_than_the_first() -> Non
         return values[:, :1] - values[:, 1:]
 
     found = rate(best, draw)
-    assert found[FAILS] <= most(500, ALPHA / 2) and found[HOLDS] <= most(500, ALPHA / 2)
+    assert found[FAILS] <= most(500, ALPHA / 2)
+    assert found[HOLDS] <= most(500, ALPHA / 2)
 
 
 def test_a_list_of_statements_at_their_bounds_rarely_holds_a_verdict() -> None:

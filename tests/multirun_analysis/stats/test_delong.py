@@ -125,12 +125,14 @@ def test_where_there_is_no_variance() -> None:
     labels = [1, 1, 0, 0, 0]
     perfect, constant = [5, 4, 3, 2, 1], [7, 7, 7, 7, 7]
     found = area(constant, labels)
-    assert (found.value, found.variance) == (0.5, 0.0) and math.isnan(found.low)
+    assert (found.value, found.variance) == (0.5, 0.0)
+    assert math.isnan(found.low)
     assert compared(perfect, [50, 44, 3, 2, 2], labels).p == 1.0
     assert math.isnan(compared(perfect, constant, labels).p)
     # Different scores that rank alike: not different, though far from perfect.
     found_pair = compared([1, 4, 3, 2, 0], [10, 40, 30, 20, 0], labels)
-    assert (found_pair.p, found_pair.difference.variance) == (1.0, 0.0) and found_pair.first.variance > 0
+    assert (found_pair.p, found_pair.difference.variance) == (1.0, 0.0)
+    assert found_pair.first.variance > 0
 
 
 @pytest.mark.parametrize(("m", "n"), [(2, 3), (20, 60), (141, 20)])
@@ -174,8 +176,14 @@ def test_one_image_of_a_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "labels"), [([1, 2], [1, 1]), ([1, 2], [0, 0]), ([1, 2], [1, 0, 0]), ([1, math.nan], [1, 0])]
+    ("scores", "labels", "message"),
+    [
+        ([1, 2], [1, 1], "one class is missing"),
+        ([1, 2], [0, 0], "one class is missing"),
+        ([1, 2], [1, 0, 0], "vectors of one length"),
+        ([1, math.nan], [1, 0], "finite"),
+    ],
 )
-def test_what_is_no_scoring(scores: list[float], labels: list[int]) -> None:
-    with pytest.raises(ValueError):
+def test_what_is_no_scoring(scores: list[float], labels: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         area(scores, labels)

@@ -32,7 +32,8 @@ def test_the_interval_is_scipys() -> None:
         ours = mean_interval(values, level=level)
         assert (ours.value, ours.low, ours.high) == pytest.approx((values.mean(), theirs.low, theirs.high))
     one = mean_interval(np.array([0.3]))
-    assert one.value == 0.3 and np.isnan([one.low, one.high]).all()
+    assert one.value == 0.3
+    assert np.isnan([one.low, one.high]).all()
 
 
 def test_the_interval_of_other_categories_is_welchs() -> None:
@@ -115,7 +116,8 @@ def test_ranks_and_friedman_by_the_formula() -> None:
     mean = order.mean(axis=0)
     statistic = 12 * n / (k * (k + 1)) * ((mean - (k + 1) / 2) ** 2).sum()
     ranking = rank(values)
-    assert ranking.mean_ranks == pytest.approx(mean) and ranking.mean_ranks.argmin() == 3
+    assert ranking.mean_ranks == pytest.approx(mean)
+    assert ranking.mean_ranks.argmin() == 3
     assert ranking.p == pytest.approx(stats.chi2.sf(statistic, k - 1))
     single = {pair: stats.wilcoxon(values[:, pair[0]], values[:, pair[1]]).pvalue for pair in ranking.pairs}
     assert list(ranking.pairs) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
@@ -145,5 +147,8 @@ def test_ties_and_too_little() -> None:
     assert signed_rank_p(np.zeros(9)) == 1.0
     assert signed_rank_p(np.array([0.0, 0.0, 0.0, 1.0])) > 0.2
     same = rank(np.ones((6, 3)))
-    assert np.isnan(same.p) and list(same.mean_ranks) == [2, 2, 2] and set(same.pairs.values()) == {1.0}
-    assert np.isnan(rank(np.array([[0.1, 0.2]])).p) and np.isnan(rank(np.array([[0.1, 0.2, 0.3]])).p)
+    assert np.isnan(same.p)
+    assert list(same.mean_ranks) == [2, 2, 2]
+    assert set(same.pairs.values()) == {1.0}
+    assert np.isnan(rank(np.array([[0.1, 0.2]])).p)
+    assert np.isnan(rank(np.array([[0.1, 0.2, 0.3]])).p)

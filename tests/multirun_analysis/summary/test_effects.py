@@ -121,12 +121,15 @@ def test_planted_effects_are_found() -> None:
     )
     total = layer + mode + category
     assert made["layer",].of_all == pytest.approx(layer / total)
-    assert made["category",].of_all == pytest.approx(category / total) and made["category",].within is None
+    assert made["category",].of_all == pytest.approx(category / total)
+    assert made["category",].within is None
     within = made["layer",].within
-    assert within is not None and within.value == pytest.approx(layer / (layer + mode))
+    assert within is not None
+    assert within.value == pytest.approx(layer / (layer + mode))
     assert within.low == pytest.approx(within.value) == within.high  # the same in every category
     assert made["layer", "pca_mode"].of_all == pytest.approx(0, abs=1e-12)
-    assert next(iter(made)) == ("layer",) and list(made)[-1] == ("category",)
+    assert next(iter(made)) == ("layer",)
+    assert list(made)[-1] == ("category",)
     by_choice = {(m.factor, m.choice): m for m in marginals(found)}
     assert by_choice["layer", "level7"].effect.value == pytest.approx(10)
     assert by_choice["layer", "level7"].effect.low == pytest.approx(10)
@@ -212,10 +215,12 @@ def test_tables_of_effects_and_of_nothing() -> None:
         for render in RENDERERS.values():
             assert render(table)
     text = "\n".join(RENDERERS[".txt"](table) for table in made if isinstance(table, Table))
-    assert "3 layer x 5 pca_mode x 2 estimator x 6 category" in text and "gives away" in text
+    assert "3 layer x 5 pca_mode x 2 estimator x 6 category" in text
+    assert "gives away" in text
     few = study(make_frame())
     shown = effects_tables(effects(few), few)
-    assert isinstance(shown[0], Table) and "no intervals with fewer than 5" in shown[0].caption[0]
+    assert isinstance(shown[0], Table)
+    assert "no intervals with fewer than 5" in shown[0].caption[0]
     assert all(row.cells[1].printed in ("", None) for block in shown[0].blocks for row in block.rows)
     broken = study(make_frame(failed=lambda row: True))
     assert all(isinstance(table, Absent) for table in effects_tables(effects(broken), broken))

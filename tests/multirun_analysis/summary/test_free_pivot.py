@@ -31,7 +31,8 @@ def test_categories_by_layers(grid: pd.DataFrame) -> None:
     chosen = grid[(grid["estimator"] == "mvg") & (grid["pca_mode"] == "npca50")]
     plain = chosen.pivot_table("image_auroc", "category", "layer", margins=True, margins_name="mean")
     shown = values(table)
-    assert list(shown.columns) == list(LEVELS) and list(shown.index) == ["bottle", "cable", "screw", "mean"]
+    assert list(shown.columns) == list(LEVELS)
+    assert list(shown.index) == ["bottle", "cable", "screw", "mean"]
     pd.testing.assert_frame_equal(shown, plain.loc[shown.index, list(LEVELS)], **LOOSE)
     for row in table.blocks[0].rows:
         best = max(cell.printed or "" for cell in row.cells)
@@ -67,7 +68,8 @@ def test_a_condition_on_categories_asks_for_their_mean(grid: pd.DataFrame) -> No
     pd.testing.assert_frame_equal(
         values(table), plain.loc[values(table).index, values(table).columns], **LOOSE
     )
-    assert "Coverage: 2 of 2" in table.notes[0] and "category=bottle|screw" in table.caption[0]
+    assert "Coverage: 2 of 2" in table.notes[0]
+    assert "category=bottle|screw" in table.caption[0]
 
 
 @pytest.mark.parametrize("column", ["image_ap", "image_f1max", "image_fpr95"])
@@ -90,7 +92,8 @@ def test_holes_are_holes(grid: pd.DataFrame) -> None:
     holed.loc[one, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "why"]
     shown = values(pivot(holed, "category", "layer", "estimator=mvg & pca_mode=npca50"))
     assert shown.isna().sum().sum() == 2  # the value, and the mean that needs it
-    assert pd.isna(shown.at["mean", "level1"]) and pd.isna(shown.at["cable", "level1"])
+    assert pd.isna(shown.at["mean", "level1"])
+    assert pd.isna(shown.at["cable", "level1"])
     failed = make_frame(failed=lambda row: row["layer"] == "all")
     with pytest.raises(AnalysisError, match=r"would be empty.*singular"):
         pivot(failed, "pca_mode", "estimator", "layer=all")
@@ -129,4 +132,5 @@ def test_values_with_brackets_and_numbers() -> None:
     found = parse_where("pca_mode=npca50[basis=variance] & input_size=456", frame)
     assert found == {"pca_mode": ("npca50[basis=variance]",), "input_size": (456,)}
     assert len(matching(frame, found)) == len(frame) // 2
-    assert parse_where("", frame) == {} and len(matching(frame, {})) == len(frame)
+    assert parse_where("", frame) == {}
+    assert len(matching(frame, {})) == len(frame)

@@ -132,7 +132,8 @@ def test_what_is_ambiguous_or_not_there(store: Store, capsys: pytest.CaptureFixt
     assert "selects 4 configurations" in message
     assert "layer (level6, level7); estimator (mvg, knn1)" in message
     message = error_of(capsys, *common, "--where", MVG, "--against", "layer=level7")
-    assert "--against 'layer=level7' selects 2 configurations" in message and "layer (" not in message
+    assert "--against 'layer=level7' selects 2 configurations" in message
+    assert "layer (" not in message
     assert "--against 'layer=x'" in error_of(capsys, *common, "--where", MVG, "--against", "layer=x")
 
 
@@ -141,11 +142,13 @@ def test_scores_that_were_not_kept(store: Store, capsys: pytest.CaptureFixture[s
     parent, _ = store.add_sweep(rows)
     common = ["--tracking-uri", store.uri, "--where", MVG]
     message = error_of(capsys, *common)
-    assert "no scores of its images were kept" in message and "runtime.resume=false" in message
+    assert "no scores of its images were kept" in message
+    assert "runtime.resume=false" in message
     add(store, parent, [trial for trial in keep(rows) if trial.category == "screw"])
     assert main(["scores", *common]) == 0
     text = capsys.readouterr().out
-    assert "Failed: bottle." in text and "No scores were kept of cable: " in text
+    assert "Failed: bottle." in text
+    assert "No scores were kept of cable: " in text
     (store.folder / "artifacts" / str(parent) / "artifacts" / names.SCORES_TABLE).write_text("no parquet")
     assert "no scores of its images were kept" in error_of(capsys, *common)
 
@@ -185,7 +188,8 @@ def test_other_test_images_are_not_paired(store: Store, capsys: pytest.CaptureFi
     add(store, parent, swapped)
     assert main(["scores", "--tracking-uri", store.uri, "--where", MVG, "--against", KNN]) == 0
     text = capsys.readouterr().out
-    assert "Other test images, not compared: cable." in text and "over 2 categories" in text
+    assert "Other test images, not compared: cable." in text
+    assert "over 2 categories" in text
 
 
 def test_scores_are_taken_as_they_were_kept(store: Store) -> None:
@@ -263,7 +267,8 @@ def test_only_images_on_the_wrong_side_are_misses() -> None:
     assert lines == [("c", "good", "5", "50.0"), ("d", "hole", "3", "33.3")]
     assert misses_table(made({"c": Images(np.arange(5.0), labels)}), 5) is None
     clean = misses_table(made({"c": Images(np.arange(5.0), labels, *names)}), 5)
-    assert clean is not None and not clean.blocks
+    assert clean is not None
+    assert not clean.blocks
     assert clean.notes[0] == "Every anomalous image scores above every good one: c."
 
 
@@ -327,7 +332,8 @@ def test_the_figure_shows_the_shares_of_both(tmp_path: Path) -> None:
 def test_equal_scores_have_a_panel_and_no_interval() -> None:
     constant = Images(np.full(5, 3.0), np.array([0, 0, 1, 1, 1], dtype=np.int8))
     edges = bin_edges(constant.scores)
-    assert edges[0] < 3 < edges[-1] and np.all(np.diff(edges) > 0)
+    assert edges[0] < 3 < edges[-1]
+    assert np.all(np.diff(edges) > 0)
     distributions(made({"c": constant})).draw()
     table = area_table(made({"c": constant}))
     assert table.blocks[0].rows[0].cells[1].text == ""

@@ -21,9 +21,11 @@ def test_whole_cells_are_the_plain_means() -> None:
     plain = frame[frame["layer"] == "level7"].groupby(["pca_mode", "estimator"])["image_auroc"].mean()
     for (mode, estimator), value in plain.items():
         assert result.value(mode, estimator) == pytest.approx(value, abs=1e-12)
-    assert (result.present == 3).all(axis=None) and (result.expected == 3).all(axis=None)
+    assert (result.present == 3).all(axis=None)
+    assert (result.expected == 3).all(axis=None)
     assert result.holes.empty
-    assert result.value("npca99", "mvg") is None and result.value("none", "svm") is None
+    assert result.value("npca99", "mvg") is None
+    assert result.value("none", "svm") is None
 
 
 @settings(max_examples=15, deadline=None)
@@ -71,7 +73,8 @@ def test_categories_are_those_of_the_data_set_not_of_the_selection() -> None:
     frame = frame[(frame["layer"] != "level7") | (frame["category"] != "screw")]
     result = mean_table(frame, "pca_mode", "estimator", AT)
     assert result.values.isna().all(axis=None)
-    assert (result.present == 2).all(axis=None) and (result.expected == 3).all(axis=None)
+    assert (result.present == 2).all(axis=None)
+    assert (result.expected == 3).all(axis=None)
     assert set(result.holes["category"]) == {"screw"}
 
 
@@ -81,7 +84,8 @@ def test_categories_as_rows_show_the_values_themselves() -> None:
         frame, "category", "layer", AT | {"layer": None, "pca_mode": "npca50", "estimator": "knn1"}
     )
     assert list(result.values.index) == list(CATEGORIES)
-    assert result.value("cable", "all") is None and result.value("cable", "level7") is not None
+    assert result.value("cable", "all") is None
+    assert result.value("cable", "level7") is not None
     assert (result.expected == 1).all(axis=None)
 
 
@@ -130,9 +134,11 @@ def test_an_axis_that_is_asked_for_keeps_its_order_and_its_gaps() -> None:
     where = AT | {"estimator": ("knn1", "flow", "mvg")}
     result = mean_table(make_frame(), "pca_mode", "estimator", where)
     assert list(result.values.columns) == ["knn1", "flow", "mvg"]
-    assert result.values["flow"].isna().all() and (result.present["flow"] == 0).all()
+    assert result.values["flow"].isna().all()
+    assert (result.present["flow"] == 0).all()
 
 
 def test_nothing_selected_is_an_empty_table() -> None:
     result = mean_table(make_frame(), "pca_mode", "estimator", {"layer": "level1"})
-    assert result.values.empty and result.holes.empty
+    assert result.values.empty
+    assert result.holes.empty

@@ -67,7 +67,8 @@ def test_rows_get_the_contracts_columns_and_types() -> None:
     assert tuple(frame.columns) == (*TRIAL_COLUMNS, "extra")  # a label of a task from elsewhere: a text
     assert frame["extra"].to_list() == ["1"]
     assert frame.at[0, "image_auroc"] == 0.5
-    assert frame["input_size"].isna().all() and frame.at[0, "reason"] == ""
+    assert frame["input_size"].isna().all()
+    assert frame.at[0, "reason"] == ""
     assert list(as_trials(pd.DataFrame()).columns) == list(TRIAL_COLUMNS)
 
 
@@ -86,7 +87,8 @@ def test_a_run_that_finished_stands_before_one_that_did_not() -> None:
     done, killed = (make_frame(ONE, run_id=name, fingerprint=name) for name in ("done", "killed"))
     ends = {"done": RunEnd(True, 1), "killed": RunEnd(False, 2)}
     kept, dropped = drop_duplicates(pd.concat([done, killed], ignore_index=True), ends)
-    assert set(kept["run_id"]) == {"done"} and dropped == 3
+    assert set(kept["run_id"]) == {"done"}
+    assert dropped == 3
 
 
 def test_the_same_row_read_twice_is_no_duplicate() -> None:

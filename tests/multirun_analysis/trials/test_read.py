@@ -90,7 +90,8 @@ def test_a_run_without_table_is_read_from_params_and_metrics(store: Store) -> No
         trials = reading.trials[reading.trials["run_id"] == child]
         assert set(trials["category"]) == set(CATEGORIES) - {"screw"}  # a failed trial has no metric
         assert (trials["status"] == "ok").all()
-        assert trials["fingerprint"].isna().all() and trials["n_train"].isna().all()
+        assert trials["fingerprint"].isna().all()
+        assert trials["n_train"].isna().all()
         assert (trials["input_size"] == 456).all()
     assert any("2 of 4 runs have no readable per_class.json" in note for note in reading.notes)
     whole = {key: value for key, value in wanted(rows).items() if value is not None}
@@ -182,7 +183,8 @@ def test_single_runs_that_the_latest_sweep_leaves_out_are_counted(
     store.add_configuration(alone, "2026-01-02", start=9_000)
     later = said.replace("1 single run", "2 single runs, 1 of them later than it,")
     reading = collect(store.uri, latest=True)
-    assert later in reading.notes and set(reading.trials["sweep"]) == {"new"}
+    assert later in reading.notes
+    assert set(reading.trials["sweep"]) == {"new"}
     # a server that does not know the filter is asked for all runs
     plain = MlflowClient.search_runs
 

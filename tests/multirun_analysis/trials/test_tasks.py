@@ -112,7 +112,8 @@ def test_what_is_of_detection_refuses_localization_alone(command: Command) -> No
 def test_detection_is_the_same_beside_localization(both: pd.DataFrame) -> None:
     alone = make_frame(SMALL)
     own = choose_study(both)
-    assert (own.categories, own.layer) == (CATEGORIES, "level7") and len(own.trials()) == len(alone)
+    assert (own.categories, own.layer) == (CATEGORIES, "level7")
+    assert len(own.trials()) == len(alone)
     assert one_layer(own) == one_layer(choose_study(alone))
     assert compare(both, both, ("a", "b")) == compare(alone, alone, ("a", "b"))
     assert pivot(both, "category", "layer", "estimator=mvg & pca_mode=npca50") == pivot(
@@ -132,7 +133,8 @@ def test_studies_of_every_task_and_backbone(both: pd.DataFrame) -> None:
     every = analyse(more, every=True)
     assert backbones_of(every, "ridge") == ["wide_resnet101_2", "resnet18"]
     one = analyse(more, every=False, backbone="resnet18")
-    assert not backbones_of(one, "ono_mori") and backbones_of(one, "ridge") == ["resnet18"]
+    assert not backbones_of(one, "ono_mori")
+    assert backbones_of(one, "ridge") == ["resnet18"]
     assert one.refused == [("resnet18", "no trials with backbone 'resnet18'; there are: efficientnet_b5")]
     with pytest.raises(AnalysisError, match=r"x: no trials with backbone 'x'.*; x: no trials"):
         analyse(both, every=False, backbone="x")
@@ -146,7 +148,8 @@ def test_a_store_with_both_is_read_whole(store: Store) -> None:
     rows = [*make_rows(SMALL | {"layer": ("level7",)}), *make_localization_rows()]
     parent, children = store.add_sweep(rows, "both")
     reading = collect(store.uri)
-    assert len(reading.trials) == len(rows) and set(reading.trials["run_id"]) == set(children)
+    assert len(reading.trials) == len(rows)
+    assert set(reading.trials["run_id"]) == set(children)
     assert task_names_of(reading.trials).eq("localization").sum() == 9
     assert [(origin.sweep, origin.run_id) for origin in reading.origins] == [("both", parent)]
     found = tables(reading.trials, "ridge", origins=reading.origins)
@@ -165,8 +168,10 @@ def test_localization_without_tables_is_read_from_the_metrics(store: Store) -> N
     columns = ["localizer", "category", "image_auroc", "pixel_auroc", "aupro"]
     there = {tuple(line) for line in trials[columns].itertuples(index=False)}
     assert there == {tuple(row[name] for name in columns) for row in rows if row["status"] == "ok"}
-    assert set(trials["task"]) == {"localization"} and set(trials["center_crop"]) == {224}
-    assert trials["layer"].isna().all() and trials["score_seconds"].isna().all()
+    assert set(trials["task"]) == {"localization"}
+    assert set(trials["center_crop"]) == {224}
+    assert trials["layer"].isna().all()
+    assert trials["score_seconds"].isna().all()
 
 
 def test_pivots_of_localization(both: pd.DataFrame) -> None:
@@ -177,7 +182,8 @@ def test_pivots_of_localization(both: pd.DataFrame) -> None:
             value, "category", "localizer", margins=True, margins_name="mean"
         )
         shown = {row.header: [cell.value for cell in row.cells] for row in table.blocks[0].rows}
-        assert list(shown) == [*CATEGORIES, "mean"] and table.columns == ("patchcore", "padim", "ridge")
+        assert list(shown) == [*CATEGORIES, "mean"]
+        assert table.columns == ("patchcore", "padim", "ridge")
         for header, line in shown.items():
             assert line == pytest.approx(cells.loc[header, list(table.columns)].tolist())
         lowest = value.endswith(("seconds", "bytes"))
@@ -227,7 +233,8 @@ def test_detection_with_several_crops_is_chosen_too() -> None:
         choose_study(crops)
     for crop in ("224", "none"):
         own = choose_study(crops, center_crop=crop).trials()
-        assert len(own) == len(crops) / 2 and own["center_crop"].isna().all() == (crop == "none")
+        assert len(own) == len(crops) / 2
+        assert own["center_crop"].isna().all() == (crop == "none")
     context = compare(make_frame(SMALL), make_frame(SMALL, center_crop=224), ("a", "b")).notes
     assert "center_crop differs: none in a, 224 in b." in context
 
@@ -245,7 +252,8 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_reports_of_one_task_and_of_both(both: pd.DataFrame) -> None:
     failed = make_localization(failed=lambda row: (row["localizer"], row["category"]) == ("padim", "screw"))
     alone = report(failed)
-    assert "efficientnet_b5" not in alone and alone.count(">s0-accuracy_time</svg>") == 1
+    assert "efficientnet_b5" not in alone
+    assert alone.count(">s0-accuracy_time</svg>") == 1
     for title in (
         "Table 1: pixel ROCAUC, PRO and time",
         "Localization by category, in per cent",
@@ -259,7 +267,8 @@ def test_reports_of_one_task_and_of_both(both: pd.DataFrame) -> None:
     assert all(cells.index(one) > 0 for one in counts)
     page = report(both)
     assert page.index("efficientnet_b5</h2>") < page.index("wide_resnet101_2: localization</h2>")
-    assert "Coverage of localization" in page and "<h2>Coverage</h2>" in page
+    assert "Coverage of localization" in page
+    assert "<h2>Coverage</h2>" in page
     assert "localization" not in report(make_frame(SMALL))
 
 
@@ -307,7 +316,8 @@ def test_claims_and_figures_of_both(
     assert 0 <= printed.index(ono_mori) < printed.index(ridge)
     assert main(["claims", *source, "--backbone", "wide_resnet101_2"]) == 0
     captured = capsys.readouterr()
-    assert ono_mori not in captured.out and ridge in captured.out
+    assert ono_mori not in captured.out
+    assert ridge in captured.out
     assert "note: wide_resnet101_2: no trials with backbone 'wide_resnet101_2'" in captured.err
     assert main(["figures", *source, "--backbone", "all", "--out", str(tmp_path / "f")]) == 0
     assert [file.name for file in (tmp_path / "f" / "wide_resnet101_2").iterdir()] == ["accuracy_time.svg"]

@@ -215,7 +215,8 @@ def test_orphan_masks_stop_localization_only(own: DatasetConf, tmp_path: Path) -
     mask.rename(mask.with_name("000_seg.png"))
     conf = replace(own, categories=["linen"])
     plan, works, *_ = _prepare([configuration(root, dataset=conf)], runtime(tmp_path))
-    assert plan.failed == {} and len(works) == 1
+    assert plan.failed == {}
+    assert len(works) == 1
     plan, works, *_ = _prepare([replace(localization(root, localizer()), dataset=conf)], runtime(tmp_path))
     (failed,) = plan.failed.values()
     assert works == []

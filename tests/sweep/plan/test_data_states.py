@@ -53,7 +53,8 @@ def change(image: Path) -> None:
 def test_the_state_is_of_contents_and_names_alone(images: Path, tmp_path: Path) -> None:
     index = tmp_path / "files.sqlite"
     before = state_of(images, index)
-    assert set(before) == {"washer", "linen"} and len(set(before.values())) == 2
+    assert set(before) == {"washer", "linen"}
+    assert len(set(before.values())) == 2
     shutil.copytree(images, tmp_path / "copy")
     (tmp_path / "link").symlink_to(images)
     for same in (tmp_path / "copy", tmp_path / "link", f"{images}/", images / ".." / "images"):
@@ -63,7 +64,8 @@ def test_the_state_is_of_contents_and_names_alone(images: Path, tmp_path: Path) 
     content = first.read_bytes()
     first.unlink()
     less = state_of(images, index)
-    assert less["linen"] == before["linen"] and less["washer"] != before["washer"]
+    assert less["linen"] == before["linen"]
+    assert less["washer"] != before["washer"]
     first.write_bytes(content)
     assert state_of(images, index) == before
     first.rename(first.with_name("900.png"))
@@ -78,7 +80,8 @@ def test_masks_belong_to_localization_alone(images: Path, tmp_path: Path) -> Non
     change(next((images / "washer" / "ground_truth").rglob("*.png")))
     assert state_of(images, index) == detection
     after = state_of(images, index, localization=True)
-    assert after["linen"] == localization["linen"] and after["washer"] != localization["washer"]
+    assert after["linen"] == localization["linen"]
+    assert after["washer"] != localization["washer"]
 
 
 def test_the_plan_records_the_same_digests(images: Path, tmp_path: Path) -> None:

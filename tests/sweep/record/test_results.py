@@ -91,7 +91,8 @@ def test_a_store_of_an_earlier_version_has_no_scores(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("DROP TABLE per_image")
     store = ResultStore(path)
-    assert store.get(["a"])["a"].ok and store.scores(["a"]) == {}
+    assert store.get(["a"])["a"].ok
+    assert store.scores(["a"]) == {}
 
 
 def test_results_are_looked_up_by_key(tmp_path: Path) -> None:
@@ -101,7 +102,8 @@ def test_results_are_looked_up_by_key(tmp_path: Path) -> None:
         for table in ("results", "per_image"):
             query = f"EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE fingerprint IN {results_module._LISTED}"
             plan = " ".join(row[3] for row in db.execute(query, ("[]",)))
-            assert f"SEARCH {table}" in plan and f"SCAN {table}" not in plan
+            assert f"SEARCH {table}" in plan
+            assert f"SCAN {table}" not in plan
     assert set(store.get(str(i) for i in range(2500))) == {str(i) for i in range(2500)}
 
 

@@ -261,7 +261,8 @@ def test_a_failed_run_by_itself_is_replaced(
         (failed,) = run_configurations([configuration(tiny_dataset)], conf, work)
     assert failed.mean_auc is None
     (whole,) = run_configurations([configuration(tiny_dataset)], conf, work)
-    assert whole.mean_auc is not None and whole.run_id != failed.run_id
+    assert whole.mean_auc is not None
+    assert whole.run_id != failed.run_id
     assert [run.info.run_id for run in runs_of(conf)] == [whole.run_id]
 
 

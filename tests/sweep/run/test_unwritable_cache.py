@@ -108,7 +108,8 @@ def test_hits_of_a_read_only_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     again.put([TrialResult("b", "ok", 0.25)])
     assert again.get(["a", "b"])["b"].image_auroc == 0.25
     nothing = ResultStore(tmp_path / "none.sqlite")
-    assert nothing.get(["a"]) == {} and nothing.scores(["a"]) == {}
+    assert nothing.get(["a"]) == {}
+    assert nothing.scores(["a"]) == {}
     assert FileIndex(tmp_path / "none").lookup([image]) == expected
 
 
@@ -143,7 +144,8 @@ def test_a_sweep_on_a_full_cache(
     monkeypatch.setattr(cache_module.tempfile, "NamedTemporaryFile", refuse)
     no_results(monkeypatch)
     outcomes = run_configurations(chosen, conf, small, Parent("y"))
-    assert [one.mean_auc for one in outcomes] == expected and None not in expected
+    assert [one.mean_auc for one in outcomes] == expected
+    assert None not in expected
     assert caplog.text.count("cannot be written") == 1
 
     def away(*_: Any) -> Iterator[tuple[int, str]]:

@@ -179,7 +179,8 @@ def test_a_stored_study_goes_on(sampler: dict[str, Any], tmp_path: Path) -> None
         jobs.append(evaluate.jobs)
         assert len(search.finished) == n_trials
     assert not jobs[1]
-    assert jobs[0] and jobs[2]
+    assert jobs[0]
+    assert jobs[2]
     assert not set(jobs[0]) & set(jobs[2])  # a point that is known is not run again
 
 

@@ -175,8 +175,10 @@ def test_shared_path_equals_plain_path(case: tuple[np.ndarray, np.ndarray, np.nd
         if not tied:
             assert a.image_auroc == pytest.approx(b.image_auroc, abs=1e-9), about
         if a.ok:
-            assert a.fit_seconds is not None and a.fit_seconds >= 0
-            assert a.score_seconds is not None and a.score_seconds > 0
+            assert a.fit_seconds is not None
+            assert a.fit_seconds >= 0
+            assert a.score_seconds is not None
+            assert a.score_seconds > 0
 
 
 @st.composite
@@ -272,7 +274,8 @@ def test_results_are_told_as_they_are_made() -> None:
     features, labels = two_levels()
     told: list[TrialResult] = []
     results = run_trials(features, labels, grid(MVG, FOREST, FLOW), on_trial=told.append)
-    assert told == results and len(told) == 3 * len(REDUCTIONS)
+    assert told == results
+    assert len(told) == 3 * len(REDUCTIONS)
 
 
 def test_distinct_settings_have_distinct_numbers() -> None:
@@ -329,7 +332,8 @@ def test_bugs_and_bad_scores_of_an_estimator_are_told(caplog: pytest.LogCaptureF
     b = trial(PcaModeConf("none"), {**fragile, "when": "never"})
     results = by_print(run_trials(features, labels, [a, b]))
     assert results[a.fingerprint].reason == "ZeroDivisionError: a bug"
-    assert "Traceback" in caplog.text and a.fingerprint in caplog.text
+    assert "Traceback" in caplog.text
+    assert a.fingerprint in caplog.text
     assert results[b.fingerprint].reason == "16 of 16 scores are NaN or infinite"
 
 
@@ -455,7 +459,9 @@ def test_several_seeds_are_their_mean_and_spread() -> None:
     features, labels = two_levels()
     several = {**FLOW, "seed": 3, "seeds": 4}
     own = CouplingFlow.seeds_of(3, 4)
-    assert own[0] == 3 and len(set(own)) == 4 and CouplingFlow.seeds_of(3, 2) == own[:2]
+    assert own[0] == 3
+    assert len(set(own)) == 4
+    assert CouplingFlow.seeds_of(3, 2) == own[:2]
     trials = grid(several, levels=("2",))
     alone = {seed: grid({**FLOW, "seed": seed}, levels=("2",)) for seed in own}
     found = by_print(run_trials(features, labels, [*trials, *(t for some in alone.values() for t in some)]))
@@ -468,7 +474,8 @@ def test_several_seeds_are_their_mean_and_spread() -> None:
             assert getattr(result, name) == pytest.approx(mean, abs=1e-6)
         areas = [single.image_auroc for single in singles]
         assert result.image_auroc_sd == pytest.approx(np.std(areas, ddof=1), abs=1e-6)
-        assert result.scores is not None and singles[0].scores is not None
+        assert result.scores is not None
+        assert singles[0].scores is not None
         first = np.frombuffer(singles[0].scores)
         np.testing.assert_allclose(np.frombuffer(result.scores), first, rtol=1e-4)
         assert all(single.image_auroc_sd is None for single in singles)

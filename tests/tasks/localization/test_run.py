@@ -118,8 +118,10 @@ def test_equals_the_definition(tiny_dataset: Path, tmp_path: Path, crop: int | N
     assert row["aupro"] == pytest.approx(expected["aupro"], abs=2e-3)
     assert row["aupro_mvtec"] == pytest.approx(expected["aupro_mvtec"], abs=2e-3)
     assert (row["n_train"], row["n_test"], row["state_bytes"]) == (6, 10, 123)
-    assert row["center_crop"] == crop and row["task"] == "localization[sigma=2.0]"
-    assert min(row[name] for name in names.TOTALS) > 0 and row["device"].startswith("cpu")
+    assert row["center_crop"] == crop
+    assert row["task"] == "localization[sigma=2.0]"
+    assert min(row[name] for name in names.TOTALS) > 0
+    assert row["device"].startswith("cpu")
 
 
 def test_a_run_says_everything(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -214,8 +216,10 @@ def test_a_failing_localizer_is_its_own_failure(tiny_dataset: Path, tmp_path: Pa
         tmp_path, localization(tiny_dataset, localizer()), localization(tiny_dataset, localizer(breaks=where))
     )
     assert not good.failures
-    assert len(bad.failures) == 2 and f"broken in {where}" in bad.failures[0]
-    assert bad.mean_auc is None and {row["aupro"] for row in bad.rows} == {None}
+    assert len(bad.failures) == 2
+    assert f"broken in {where}" in bad.failures[0]
+    assert bad.mean_auc is None
+    assert {row["aupro"] for row in bad.rows} == {None}
 
 
 def test_resume_computes_only_what_is_missing(
@@ -235,7 +239,8 @@ def test_resume_computes_only_what_is_missing(
     assert computed == []
     assert [r["aupro"] for r in again.rows] == [r["aupro"] for r in before.rows]
     run(tmp_path, first, localization(tiny_dataset, localizer(power=2.0)))
-    assert len(computed) == 2 and all("2.0" in one for one in computed)
+    assert len(computed) == 2
+    assert all("2.0" in one for one in computed)
     # Maps that are asked for and not there yet make the trial run again, with the same numbers.
     (kept,) = run(tmp_path, localization(tiny_dataset, localizer(), save_maps=True))
     assert len(computed) == 4
@@ -255,14 +260,16 @@ def test_a_changed_mask_is_new_work(tiny_dataset: Path, tmp_path: Path) -> None:
     Image.fromarray(np.pad(np.full((4, 4), 255, np.uint8), ((0, 60), (0, 60)))).save(mask)
     (after,) = run(tmp_path, localization(root, localizer()))
     prints = [{row["category"]: row["fingerprint"] for row in one.rows} for one in (before, after)]
-    assert prints[0]["washer"] != prints[1]["washer"] and prints[0]["linen"] == prints[1]["linen"]
+    assert prints[0]["washer"] != prints[1]["washer"]
+    assert prints[0]["linen"] == prints[1]["linen"]
 
 
 def test_detection_and_localization_in_one_sweep(tiny_dataset: Path, tmp_path: Path) -> None:
     detected, localized = run(
         tmp_path, configuration(tiny_dataset), localization(tiny_dataset, localizer(), cache_maps=True)
     )
-    assert not detected.failures and not localized.failures
+    assert not detected.failures
+    assert not localized.failures
     assert {row["task"] for row in detected.rows} == {"detection"}
     assert {row["pixel_auroc"] for row in detected.rows} == {None}
     assert {row["localizer"] for row in detected.rows} == {None}
@@ -312,7 +319,8 @@ def test_missing_masks_are_told(tiny_dataset: Path, tmp_path: Path) -> None:
     except (DatasetError, AnomalySweepError) as error:
         pytest.fail(f"the other category can be used: {error}")
     assert len(outcome.failures) == 1
-    assert outcome.failures[0].startswith("washer:") and "mask" in outcome.failures[0]
+    assert outcome.failures[0].startswith("washer:")
+    assert "mask" in outcome.failures[0]
 
 
 def test_pixel_objectives_need_localization(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -324,7 +332,8 @@ def test_pixel_objectives_need_localization(tiny_dataset: Path, tmp_path: Path) 
 
 def test_a_plan_in_words(tiny_dataset: Path, tmp_path: Path) -> None:
     words = describe_configurations([localization(tiny_dataset, localizer())], runtime(tmp_path))
-    assert "2 to make" in words and "2 localizers" in words
+    assert "2 to make" in words
+    assert "2 localizers" in words
 
 
 def test_weights_that_do_not_reach(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def test_the_figures_are_plain_means(true_world: pd.DataFrame, true_claims: dict
 
     def figure(name: str) -> float:
         interval = found[name].interval
-        assert interval is not None and interval.low <= interval.value <= interval.high
+        assert interval is not None
+        assert interval.low <= interval.value <= interval.high
         return interval.value / 100
 
     table3 = main[(main["estimator"] == "knn1") & (main["pca_mode"] == "npca50")]
@@ -165,7 +166,8 @@ def test_a_missing_or_failed_trial_takes_the_verdict_and_is_named(true_world: pd
     at = (true_world["layer"] == "level2") & (true_world["category"] == "c03")
     found = by_name(true_world[~at])
     claim = found["deep_layers"]
-    assert claim.verdict == NOT_ENOUGH and claim.interval is None
+    assert claim.verdict == NOT_ENOUGH
+    assert claim.interval is None
     assert "no value of c03 at level2" in claim.why
     assert found["npca_beats_none"].verdict == HOLDS  # needs level4 only
     failed = true_world.copy()
@@ -176,11 +178,13 @@ def test_a_missing_or_failed_trial_takes_the_verdict_and_is_named(true_world: pd
 def test_few_categories_and_missing_choices() -> None:
     few = by_name(make_frame(GRID, CATEGORIES[:4]))
     assert {claim.verdict for claim in few.values()} == {NOT_ENOUGH}
-    assert few["deep_layers"].interval is not None and "at least 8" in few["deep_layers"].why
+    assert few["deep_layers"].interval is not None
+    assert "at least 8" in few["deep_layers"].why
     assert "no trials with pooling min, max, min_max" in few["avg_pooling"].why
     assert few["backbone"].why == "no trials with backbone 'resnet18'; there are: efficientnet_b5"
     one = by_name(make_frame({"layer": ("level4",), "pca_mode": ("npca50",)}, CATEGORIES))
-    assert "only 1 levels" in one["deep_layers"].why and "only 1 levels" in one["deepest_level"].why
+    assert "only 1 levels" in one["deep_layers"].why
+    assert "only 1 levels" in one["deepest_level"].why
     assert "no trials with pca_mode none" in one["npca_beats_none"].why
     assert one["mvg_beats_knn"].verdict in (HOLDS, FAILS, UNDECIDED)
 
@@ -189,7 +193,8 @@ def test_a_matrix_is_complete_or_says_what_lacks(true_world: pd.DataFrame) -> No
     study = choose_study(true_world)
     at = {"pooling": "avg", "augmentation": "none", "pca_mode": "none", "layer": "level2"}
     found = category_matrix(study, "estimator", ["knn1", "mvg"], at)
-    assert isinstance(found, CategoryMatrix) and found.categories == CATEGORIES
+    assert isinstance(found, CategoryMatrix)
+    assert found.categories == CATEGORIES
     plain = true_world[(true_world["backbone"] == "efficientnet_b5") & (true_world["layer"] == "level2")]
     plain = plain[plain["pca_mode"] == "none"].pivot(
         index="category", columns="estimator", values="image_auroc"
@@ -209,7 +214,8 @@ def test_the_table_of_claims_goes_into_every_format(
         assert text.count("holds") >= 12, suffix
     assert 'class="text holds"' in RENDERERS[".html"](table)
     assert r"\begin{tabular}{lllllll}" in RENDERERS[".tex"](table)
-    assert "+10.0" in RENDERERS[".txt"](table) and "best as printed" not in RENDERERS[".txt"](table)
+    assert "+10.0" in RENDERERS[".txt"](table)
+    assert "best as printed" not in RENDERERS[".txt"](table)
 
 
 def test_the_papers_own_figures_are_those_of_its_tables(true_claims: dict[str, Claim]) -> None:

@@ -39,13 +39,15 @@ BUILDERS: dict[str, Callable[[DetectionStudy], Table | Absent]] = {
 
 def made(frame: pd.DataFrame, name: str, **options: str) -> Table:
     table = BUILDERS[name](choose_study(frame, **options))
-    assert isinstance(table, Table) and table.name == name, table
+    assert isinstance(table, Table), table
+    assert table.name == name
     return table
 
 
 def missing(frame: pd.DataFrame, name: str) -> Absent:
     table = BUILDERS[name](choose_study(frame))
-    assert isinstance(table, Absent) and table.name == name
+    assert isinstance(table, Absent)
+    assert table.name == name
     return table
 
 
@@ -81,9 +83,8 @@ def test_table2_is_the_plain_mean(grid: pd.DataFrame, name: str, layers: tuple[s
         assert shown["none"] == [pytest.approx(plain[estimator, "none"]), None, None, None, None]
     mean = plain.groupby(level="pca_mode").mean()
     shown = values(block(table, "ours: mean"))
-    assert shown["NPCA"][4] == pytest.approx(mean["npca50"]) and shown["none"][0] == pytest.approx(
-        mean["none"]
-    )
+    assert shown["NPCA"][4] == pytest.approx(mean["npca50"])
+    assert shown["none"][0] == pytest.approx(mean["none"])
     assert table.columns == ("0.1", "0.2", "0.3", "0.4", "0.5")
     assert values(block(table, "published"))["NPCA"] == [0.919, 0.956, 0.964, 0.967, 0.972]
     assert ("not in the paper" in table.title) == (name == "table2_all_layers")
@@ -126,7 +127,8 @@ def test_other_rates_and_bases_have_their_place() -> None:
     assert shown["NPCA"][4] == pytest.approx(plain["npca35"])
     assert shown["NPCA [basis=variance]"][6] == pytest.approx(plain["npca50[basis=variance]"])
     theirs = block(table, "published")
-    assert theirs.rows[1].cells[4].blank and theirs.rows[1].cells[6].value == 0.972
+    assert theirs.rows[1].cells[4].blank
+    assert theirs.rows[1].cells[6].value == 0.972
 
 
 def test_table3_is_the_trials_themselves(grid: pd.DataFrame) -> None:
@@ -238,7 +240,8 @@ def test_failures_are_grouped_by_reason() -> None:
         frame.loc[of_it, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", reason]
     failed = [note for note in made(frame, "table3").notes if note.startswith("Failed")]
     assert failed[0] == "Failed: 2 (a, b at level7): weights lack x."
-    assert len(failed) == 4 and failed[3] == "Failed: and 1 more, for 1 other reasons."
+    assert len(failed) == 4
+    assert failed[3] == "Failed: and 1 more, for 1 other reasons."
     frame.loc[frame["layer"] == "level7", ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "x"]
     assert "Failed: 6 (every category at level7): x." in made(frame, "table3").notes
 
@@ -258,8 +261,10 @@ def test_a_table_without_a_single_value_is_not_made(grid: pd.DataFrame) -> None:
     at = broken["layer"] == "level7"
     broken.loc[at, ["image_auroc", "status", "reason"]] = [float("nan"), "failed", "no weights"]
     reason = missing(broken, "table2").reason
-    assert reason.startswith("no cell has a value") and "every category at none mvg" in reason
-    assert "no weights" in reason and made(broken, "table3")
+    assert reason.startswith("no cell has a value")
+    assert "every category at none mvg" in reason
+    assert "no weights" in reason
+    assert made(broken, "table3")
     for name, dimension, order in (("table4", "pooling", POOLINGS), ("augmentation",) * 2 + (AUGMENTATIONS,)):
         frame = make_frame(AT_LEVEL7 | {dimension: order}, failed=lambda row: True)
         assert "singular" in missing(frame, name).reason
@@ -356,8 +361,10 @@ def test_estimators_come_in_the_papers_order() -> None:
 def test_layers_and_data_sets_by_name() -> None:
     shuffled = ["all", "level10", "level2", "head"]
     assert sorted(shuffled, key=layer_order) == ["level2", "level10", "all", "head"]
-    assert is_mvtec_ad("mvtec_ad", {"bottle"}) and not is_mvtec_ad("mvtec_loco", {"juice_bottle"})
-    assert not is_mvtec_ad("synthetic", {"bottle"}) and not is_mvtec_ad(None, {"bottle"})
+    assert is_mvtec_ad("mvtec_ad", {"bottle"})
+    assert not is_mvtec_ad("mvtec_loco", {"juice_bottle"})
+    assert not is_mvtec_ad("synthetic", {"bottle"})
+    assert not is_mvtec_ad(None, {"bottle"})
 
 
 def test_the_spread_of_seeds_is_told_under_the_table(grid: pd.DataFrame) -> None:

@@ -46,7 +46,8 @@ Values = dict[str, dict[str, list[float | None]]]
 def made(frame: pd.DataFrame, name: str, **options: str) -> Table:
     study = choose_localization(frame, **options)  # type: ignore[arg-type]
     table = BUILDERS[name](study, measure(study))
-    assert isinstance(table, Table) and table.name == name, table
+    assert isinstance(table, Table), table
+    assert table.name == name
     return table
 
 
@@ -196,8 +197,11 @@ def test_a_failed_trial_is_a_hole_in_every_table_and_is_named() -> None:
     assert shown["difference (ours - published)"]["PaDiM"] == [None] * 7
     assert shown["ours: ratio to PatchCore"]["Ridge"][2:5] == [None] * 3  # nothing to compare with
     cells = values(second)["pixel ROCAUC"]
-    assert cells["screw"][1] is None and cells["mean"][:2] == [None, None]
-    assert cells["cable"][0] is None and cells["bottle"][0] is not None and cells["mean"][2] is not None
+    assert cells["screw"][1] is None
+    assert cells["mean"][:2] == [None, None]
+    assert cells["cable"][0] is None
+    assert cells["bottle"][0] is not None
+    assert cells["mean"][2] is not None
     assert values(third)["scoring"]["all images"][:2] == [None, None]
     for table in (first, second, third):
         assert "Coverage: 1 of 3 categories complete in the cells that were run." in table.notes
@@ -212,15 +216,18 @@ def test_nothing_but_failures_is_no_table() -> None:
         assert isinstance(table, Absent)
     assert "out of memory" in made_of_none[0].reason  # type: ignore[union-attr]
     half = tables(make_localization(failed=lambda row: row["category"] == "screw"), "ridge")
-    assert isinstance(half[0], Absent) and "no localizer has a value for every category" in half[0].reason
-    assert isinstance(half[1], Table) and isinstance(half[2], Table)
+    assert isinstance(half[0], Absent)
+    assert "no localizer has a value for every category" in half[0].reason
+    assert isinstance(half[1], Table)
+    assert isinstance(half[2], Table)
 
 
 def test_values_that_were_not_recorded_are_said() -> None:
     frame = make_localization(score_seconds=None, n_test=None)
     table = made(frame, "ridge_table1")
     line = values(table)["ours"]["Ridge"]
-    assert line[0] is not None and line[3:] == [None] * 4
+    assert line[0] is not None
+    assert line[3:] == [None] * 4
     said = "PatchCore (every category); PaDiM (every category); Ridge (every category)"
     assert f"Not recorded: score_seconds of {said}." in table.notes
     assert isinstance(tables(frame, "ridge")[2], Absent)
@@ -244,7 +251,8 @@ def test_maps_from_the_cache_have_no_time_with_the_backbone() -> None:
     frame.loc[at, "backbone_seconds"] = 0.0
     table = made(frame, "ridge_table1")
     shown = values(table)
-    assert shown["ours"]["Ridge"][5] is None and shown["ours"]["Ridge"][4] is not None
+    assert shown["ours"]["Ridge"][5] is None
+    assert shown["ours"]["Ridge"][4] is not None
     assert shown["ours: ratio to PatchCore"]["Ridge"][5] is None
     assert any(
         line.startswith("No time with the backbone: its maps came from the cache for Ridge (screw)")
@@ -297,7 +305,8 @@ def test_variants_of_the_metrics_are_not_compared() -> None:
     assert values(categories)["pixel ROCAUC [variant]"]["bottle"][3:] == [None] * 3
     assert values(categories)["image ROCAUC"]["bottle"][4] == 100.0
     smoothed = made(make_localization(task="localization[sigma=2.0]"), "ridge_table1")
-    assert smoothed.columns[1] == "PRO %" and not any("variant" in note for note in smoothed.notes)
+    assert smoothed.columns[1] == "PRO %"
+    assert not any("variant" in note for note in smoothed.notes)
 
 
 def test_the_reference_of_the_ratios_is_patchcore_as_shipped_or_the_only_one() -> None:
@@ -338,9 +347,12 @@ def test_every_format_has_the_numbers(whole: pd.DataFrame) -> None:
         assert isinstance(table, Table)
         for suffix, render in RENDERERS.items():
             text = render(table).partition("<script>")[0]
-            assert "PatchCore" in text and "nan" not in text.lower() and "np." not in text, suffix
+            assert "PatchCore" in text, suffix
+            assert "nan" not in text.lower(), suffix
+            assert "np." not in text, suffix
     latex = RENDERERS[".tex"](made(whole, "ridge_table1"))
-    assert r"11.41 $\pm$ 0.50" in latex and r"ROCAUC \%" in latex
+    assert r"11.41 $\pm$ 0.50" in latex
+    assert r"ROCAUC \%" in latex
 
 
 def test_choices_that_are_not_there_or_not_clear_are_refused() -> None:
@@ -419,7 +431,8 @@ def test_published_values_are_complete_and_sourced() -> None:
     metrics = {"pixel_auroc", "aupro", "score_seconds", "score_seconds_spread"}
     assert set(ridge_table1()) == {(name, metric) for name in LOCALIZERS for metric in metrics}
     per_class = localizers_per_class()
-    assert len(per_class) == 15 * 7 and {name for _, _, name in per_class} == set(PAPER_CATEGORIES)
+    assert len(per_class) == 15 * 7
+    assert {name for _, _, name in per_class} == set(PAPER_CATEGORIES)
     assert all(80 < value <= 100 for value in per_class.values())
 
 
@@ -427,4 +440,5 @@ def test_measured_frames_follow_the_study() -> None:
     study = choose_localization(make_localization(LABELS).sample(frac=1, random_state=0))
     found = measure(study)
     for frame in (*found.values.values(), *found.seconds.values()):
-        assert list(frame.columns) == list(study.localizers) and list(frame.index) == list(CATEGORIES)
+        assert list(frame.columns) == list(study.localizers)
+        assert list(frame.index) == list(CATEGORIES)
