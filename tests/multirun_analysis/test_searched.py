@@ -85,7 +85,8 @@ def test_figures_and_report_have_them_long_after_the_sweep(store: Store, tmp_pat
     assert files(tmp_path / "f") == files(tmp_path / "every") == all_of(HISTORY, IMPORTANCE)
     assert main(["report", *source, str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert 'href="#search"' in page and "Search: what mattered for auc" in page
+    assert 'href="#search"' in page
+    assert "Search: what mattered for auc" in page
 
 
 def test_the_page_of_the_sweep_has_the_same(
