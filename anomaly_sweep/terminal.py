@@ -157,15 +157,15 @@ class Pace:
     """When a log should hear of work in progress: after a tenth more, or a minute; never in a hurry."""
 
     def __init__(self) -> None:
-        self._told_at = time.monotonic()
-        self._told = 0.0
+        self._shown_at = time.monotonic()
+        self._shown_share = 0.0
 
     def due(self, share: float) -> bool:
         """Whether to tell, now that a share (0 to 1) is done; if so, it counts as told."""
-        since = time.monotonic() - self._told_at
-        if since < _LONGEST_SILENCE and (share - self._told < 0.1 or since < _QUIET_SECONDS):
+        since = time.monotonic() - self._shown_at
+        if since < _LONGEST_SILENCE and (share - self._shown_share < 0.1 or since < _QUIET_SECONDS):
             return False
-        self._told_at, self._told = time.monotonic(), share
+        self._shown_at, self._shown_share = time.monotonic(), share
         return True
 
 

@@ -105,7 +105,7 @@ def _list(cache: FeatureCache) -> int:
     entries = list(cache.entries())
     if entries:
         head = (*_COLUMNS, "size", "last used")
-        rows = [(*_described(entry.about), _shown(entry.bytes), _when(entry.used)) for entry in entries]
+        rows = [(*_described(entry.description), _shown(entry.bytes), _when(entry.used)) for entry in entries]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         for row in (head, *rows):
             terminal.say(
@@ -140,12 +140,14 @@ def _prune(cache: FeatureCache, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _described(about: Mapping[str, Any]) -> tuple[str, ...]:
+def _described(description: Mapping[str, Any]) -> tuple[str, ...]:
     """The cells of an entry's description; ``?`` where it cannot be read."""
-    cells = {key: str(about.get(key, "?")) for key in ("dataset", "category", "split", "backbone", "level")}
-    cells["weights"] = _weights(str(about.get("weights", "?")))
-    cells["input size"] = str(about.get("input_size", "?"))
-    cells["augmentation"] = _augmentation(about)
+    cells = {
+        key: str(description.get(key, "?")) for key in ("dataset", "category", "split", "backbone", "level")
+    }
+    cells["weights"] = _weights(str(description.get("weights", "?")))
+    cells["input size"] = str(description.get("input_size", "?"))
+    cells["augmentation"] = _augmentation(description)
     return tuple(cells[column] for column in _COLUMNS)
 
 
@@ -154,10 +156,10 @@ def _weights(identity: str) -> str:
     return f"{kind}:{rest[:8]}" if kind == "file" else identity.partition(" ")[0]
 
 
-def _augmentation(about: Mapping[str, Any]) -> str:
-    if not about:
+def _augmentation(description: Mapping[str, Any]) -> str:
+    if not description:
         return "?"
-    drawn = about.get("augmentation")
+    drawn = description.get("augmentation")
     if not isinstance(drawn, dict):
         return "none"
     return f"{drawn.get('kind', '?')} x{drawn.get('passes', '?')} seed {drawn.get('seed', '?')}"

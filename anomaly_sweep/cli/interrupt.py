@@ -29,13 +29,13 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    own = [signum for signum in _SIGNALS if signal.getsignal(signum) is signal.SIG_DFL]
-    for signum in own:
+    at_default = [signum for signum in _SIGNALS if signal.getsignal(signum) is signal.SIG_DFL]
+    for signum in at_default:
         signal.signal(signum, _raise)
     try:
         yield
     finally:
-        for signum in own:
+        for signum in at_default:
             signal.signal(signum, signal.SIG_DFL)
 
 

@@ -118,7 +118,7 @@ class LocalizationConfiguration(AnyConfiguration):
     @property
     def task_label(self) -> str:
         """``localization``, with the settings that differ from the shipped ones and change a number."""
-        return label_of("task", self.task, apart=("figure", "save_maps", "cache_maps"))
+        return label_of("task", self.task, exclude=("figure", "save_maps", "cache_maps"))
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -180,9 +180,9 @@ def dataset_label(dataset: DatasetConf) -> str:
     """
     if dataset.generate is None:
         return dataset.name
-    return label_of("dataset", dataset, apart=("root", "categories", "input_size", "center_crop"))
+    return label_of("dataset", dataset, exclude=("root", "categories", "input_size", "center_crop"))
 
 
 def backbone_label(backbone: BackboneConf) -> str:
     """A backbone's label; weights and input size are recorded apart."""
-    return label_of("backbone", backbone, apart=("weights", "weights_seed", "input_size"))
+    return label_of("backbone", backbone, exclude=("weights", "weights_seed", "input_size"))

@@ -21,7 +21,7 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def label_of(group: str, node: Any, *, apart: Sequence[str] = ()) -> str:
+def label_of(group: str, node: Any, *, exclude: Sequence[str] = ()) -> str:
     """``name``, or ``name[key=value,...]`` where settings differ from the shipped option of that name.
 
     Parameters
@@ -30,28 +30,28 @@ def label_of(group: str, node: Any, *, apart: Sequence[str] = ()) -> str:
         Config group; its options are ``conf/<group>/<name>.yaml``.
     node : dataclass instance or mapping
         The parsed node, with a ``name``. A name that no shipped option has is the label as it is.
-    apart : sequence of str
+    exclude : sequence of str
         Keys that are recorded elsewhere and do not show.
     """
     kind: type | None = None if isinstance(node, Mapping) else type(node)
-    own = dict(node) if kind is None else vars(node)
+    values = dict(node) if kind is None else vars(node)
     # The values are few (the distinct settings of a group), the calls many (one a configuration).
-    shown = {key: value for key, value in own.items() if key not in apart}
+    shown = {key: value for key, value in values.items() if key not in exclude}
     return _label(group, kind, json.dumps(shown, sort_keys=True, default=vars))
 
 
 @lru_cache(maxsize=4096)
 def _label(group: str, kind: type | None, values: str) -> str:
-    own = json.loads(values)
-    name = str(own["name"])
+    settings = json.loads(values)
+    name = str(settings["name"])
     shipped = _shipped(group, kind, name)
     if shipped is None:
         return name
     changes = [
         change
-        for key in dict.fromkeys([*shipped, *own])
-        if key != "name" and (key in own or kind is None)
-        for change in _changes(key, shipped.get(key, _ABSENT), own.get(key, _ABSENT))
+        for key in dict.fromkeys([*shipped, *settings])
+        if key != "name" and (key in settings or kind is None)
+        for change in _changes(key, shipped.get(key, _ABSENT), settings.get(key, _ABSENT))
     ]
     return f"{name}[{','.join(changes)}]" if changes else name
 
@@ -74,29 +74,29 @@ def _option(group: str, name: str) -> DictConfig | None:
     path = config_folder() / group / f"{name}.yaml"
     if Path(name).name != name or not path.is_file():
         return None
-    own = OmegaConf.load(path)
-    if not isinstance(own, DictConfig):
+    option = OmegaConf.load(path)
+    if not isinstance(option, DictConfig):
         return None
     merged = []
-    for entry in own.pop("defaults", None) or ["_self_"]:
-        inherited = own if entry == "_self_" else _option(group, entry) if isinstance(entry, str) else None
+    for entry in option.pop("defaults", None) or ["_self_"]:
+        inherited = option if entry == "_self_" else _option(group, entry) if isinstance(entry, str) else None
         if inherited is None:
             return None
         merged.append(inherited)
     return cast(DictConfig, OmegaConf.merge(*merged))
 
 
-def _changes(key: str, shipped: Any, own: Any) -> list[str]:
-    if isinstance(shipped, Mapping) and isinstance(own, Mapping):
+def _changes(key: str, shipped: Any, value: Any) -> list[str]:
+    if isinstance(shipped, Mapping) and isinstance(value, Mapping):
         return [
             change
-            for inner in dict.fromkeys([*shipped, *own])
-            for change in _changes(f"{key}.{inner}", shipped.get(inner, _ABSENT), own.get(inner, _ABSENT))
+            for inner in dict.fromkeys([*shipped, *value])
+            for change in _changes(f"{key}.{inner}", shipped.get(inner, _ABSENT), value.get(inner, _ABSENT))
         ]
-    if own is _ABSENT:
+    if value is _ABSENT:
         return [f"~{key}"]
-    same = own == shipped and isinstance(own, bool) == isinstance(shipped, bool)
-    return [] if same else [f"{key}={text_of(own)}"]
+    same = value == shipped and isinstance(value, bool) == isinstance(shipped, bool)
+    return [] if same else [f"{key}={text_of(value)}"]
 
 
 def text_of(value: Any) -> str:

@@ -93,11 +93,11 @@ def parse_node(name: str, node: Any, kind: type | None = None) -> Any:
         missing = str(error).splitlines()[0].rpartition(": ")[2]  # the value referred to, the key refers
         raise ConfigError(f"{missing} must be given: {missing}=...") from error
     except OmegaConfBaseException as error:
-        own: BaseException | None = error
-        while own is not None and not isinstance(own, AnomalySweepError):
-            own = own.__context__
-        if own is not None:  # a resolver of ours has said it
-            raise own from error
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, AnomalySweepError):
+            cause = cause.__context__
+        if cause is not None:  # a resolver of ours has said it
+            raise cause from error
         key = error.full_key or name
         where = key if key == name or key.startswith(f"{name}.") else f"{name}.{key}"
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error

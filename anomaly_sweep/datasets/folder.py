@@ -70,23 +70,23 @@ def list_categories(root: Path) -> list[str]:
         raise DatasetError(
             f"data set root {root} is not a folder: give the folder that holds the categories ({LAYOUT})"
         )
-    there = list_folder(root)
+    listing = list_folder(root)
     names = sorted(
-        [folder.name for folder in there.folders if _looks_like_category(folder)]
-        + [link.name for link in there.dangling if not link.suffix]
+        [folder.name for folder in listing.folders if _looks_like_category(folder)]
+        + [link.name for link in listing.dangling if not link.suffix]
     )
     if names:
         return names
     if _looks_like_category(root):
         raise DatasetError(f"{root} is itself a category, not a data set root: give its parent {root.parent}")
     raise DatasetError(
-        f"no category under {root}: expected {LAYOUT}, found {_listing([f.name for f in there.folders])}"
+        f"no category under {root}: expected {LAYOUT}, found {_listing([f.name for f in listing.folders])}"
     )
 
 
 def root_remarks(root: Path) -> list[Remark]:
     """What a data set's root holds beside categories."""
-    there = list_folder(root)
+    listing = list_folder(root)
     categories = {name.casefold(): name for name in list_categories(root)}
     remarks = [
         Remark(
@@ -95,11 +95,11 @@ def root_remarks(root: Path) -> list[Remark]:
             f"{folder} is not read: it holds neither train nor test"
             + _similar(_PARTS, list_folder(folder).folders),
         )
-        for folder in there.folders
+        for folder in listing.folders
         if not _looks_like_category(folder)
     ]
-    remarks += [Remark("names that are no valid Unicode", path, _unnamed(path)) for path in there.unnamed]
-    remarks += _strays(there, f"images belong into {LAYOUT}")
+    remarks += [Remark("names that are no valid Unicode", path, _unnamed(path)) for path in listing.unnamed]
+    remarks += _strays(listing, f"images belong into {LAYOUT}")
     for name in list_categories(root):
         twin = categories[name.casefold()]
         if twin != name:
@@ -239,10 +239,12 @@ class _Scan:
 
     def beside(self) -> None:
         """What stands beside train, test and ground_truth."""
-        there = list_folder(self.base)
-        self._broken(replace(there, dangling=[p for p in there.dangling if p.name != "ground_truth"]))
-        self.remarks += _lost_masks(Listing(dangling=[p for p in there.dangling if p.name == "ground_truth"]))
-        for folder in there.folders:
+        listing = list_folder(self.base)
+        self._broken(replace(listing, dangling=[p for p in listing.dangling if p.name != "ground_truth"]))
+        self.remarks += _lost_masks(
+            Listing(dangling=[p for p in listing.dangling if p.name == "ground_truth"])
+        )
+        for folder in listing.folders:
             if folder.name not in _PARTS:
                 hint = _similar(_PARTS, [folder])
                 message = f"{folder} is not read: a category holds {', '.join(_PARTS)}{hint}"
@@ -250,46 +252,46 @@ class _Scan:
                     Remark("folders beside train, test and ground_truth", folder, message, bool(hint))
                 )
         self.remarks += _strays(
-            Listing(images=there.images, special=there.special), f"images belong into {LAYOUT}"
+            Listing(images=listing.images, special=listing.special), f"images belong into {LAYOUT}"
         )
 
     def _images(self, folder: Path) -> list[Path]:
         """The images of one folder; what else it holds is told."""
-        there = list_folder(folder)
-        self._broken(there)
-        self.remarks += _unread_inside(there)
-        return there.images
+        listing = list_folder(folder)
+        self._broken(listing)
+        self.remarks += _unread_inside(listing)
+        return listing.images
 
-    def _broken(self, there: Listing) -> None:
-        self.problems += [(link, _dangling(link)) for link in there.dangling]
-        self.problems += [(path, _unnamed(path)) for path in there.unnamed]
+    def _broken(self, listing: Listing) -> None:
+        self.problems += [(link, _dangling(link)) for link in listing.dangling]
+        self.problems += [(path, _unnamed(path)) for path in listing.unnamed]
 
     def _judge_name(self, folder: Path) -> None:
-        plain = "".join(c for c in folder.name.casefold() if c.isalnum())
-        if plain == GOOD:
+        letters = "".join(c for c in folder.name.casefold() if c.isalnum())
+        if letters == GOOD:
             good = self.base / "test" / GOOD
             message = (
                 f"{folder} would count as a defect type: only {good}, in lower case, holds the good images; "
                 "rename the folder, or move its images there"
             )
             self.problems.append((folder, message))
-        elif plain in _LIKE_GOOD:
+        elif letters in _LIKE_GOOD:
             message = f"{folder} counts as a defect type: if its images are good, call it {GOOD}"
             self.remarks.append(Remark("defect types that are called as good images are", folder, message))
 
     def _masks(self, defect: str, images: Sequence[Path]) -> dict[Path, Path]:
         """Masks by image; the rest is told."""
-        there = list_folder(self.base / "ground_truth" / defect)
-        self._broken(Listing(unnamed=there.unnamed))
-        self.remarks += _unread_inside(there, masks=True)
-        self.remarks += _lost_masks(there)
+        listing = list_folder(self.base / "ground_truth" / defect)
+        self._broken(Listing(unnamed=listing.unnamed))
+        self.remarks += _unread_inside(listing, masks=True)
+        self.remarks += _lost_masks(listing)
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for image in images:
             by_stem[image.stem].append(image)
         found: dict[Path, Path] = {}
         orphans: list[Path] = []
         # NNN_mask.png comes before NNN.png
-        for mask in sorted(there.images, key=lambda path: (_stem(path) == path.stem, path.name)):
+        for mask in sorted(listing.images, key=lambda path: (_stem(path) == path.stem, path.name)):
             marked = by_stem.get(_stem(mask)) or by_stem.get(mask.stem)
             if not marked:
                 orphans.append(mask)
@@ -308,16 +310,16 @@ class _Scan:
         return ImageRecord(path, path.relative_to(self.root).as_posix(), defect, mask)
 
 
-def _strays(there: Listing, advice: str) -> Iterator[Remark]:
+def _strays(listing: Listing, advice: str) -> Iterator[Remark]:
     """Files between the folders."""
-    for path in there.images:
+    for path in listing.images:
         yield Remark("images outside the folders of images", path, f"{path} is not read: {advice}")
-    yield from _special(there)
+    yield from _special(listing)
 
 
-def _unread_inside(there: Listing, *, masks: bool = False) -> Iterator[Remark]:
+def _unread_inside(listing: Listing, *, masks: bool = False) -> Iterator[Remark]:
     """What is not read in a folder of images or masks."""
-    for path in there.folders:
+    for path in listing.folders:
         where = path.parent
         advice = f"only the files directly in {where} are; move them there"
         if masks:
@@ -325,20 +327,20 @@ def _unread_inside(there: Listing, *, masks: bool = False) -> Iterator[Remark]:
         yield Remark(
             "sub-folders of folders of images", path, f"{path} and what it holds is not read: {advice}"
         )
-    for path in there.others:
+    for path in listing.others:
         message = f"{path} is not read: its suffix is no image's that is read; convert it, or move it away"
         serious = masks or path.suffix.lower() not in _DOCUMENTS
         yield Remark("files of other kinds among the images", path, message, serious)
-    yield from _special(there)
+    yield from _special(listing)
 
 
-def _special(there: Listing) -> Iterator[Remark]:
-    for path in there.special:
+def _special(listing: Listing) -> Iterator[Remark]:
+    for path in listing.special:
         yield Remark("entries that are no regular files", path, f"{path} is not read: it is no regular file")
 
 
-def _lost_masks(there: Listing) -> Iterator[Remark]:
-    for path in there.dangling:
+def _lost_masks(listing: Listing) -> Iterator[Remark]:
+    for path in listing.dangling:
         message = f"{_dangling(path)}; detection needs no masks, localization does"
         yield Remark("links to masks that lead nowhere", path, message)
 
@@ -375,9 +377,9 @@ def _stem(mask: Path) -> str:
     return mask.stem[: -len(_MASK)] if mask.stem.lower().endswith(_MASK) else mask.stem
 
 
-def _similar(names: Sequence[str], there: Sequence[Path]) -> str:
+def _similar(names: Sequence[str], listing: Sequence[Path]) -> str:
     """A hint at a folder whose name differs from those wanted by case or blanks alone; or empty."""
-    near = [path for path in there if path.name.strip().casefold() in names and path.name not in names]
+    near = [path for path in listing if path.name.strip().casefold() in names and path.name not in names]
     return f"; {near[0]} is there: names are in lower case, rename it" if near else ""
 
 

@@ -96,8 +96,8 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             # A TIFF's size is that of the turned picture; a PNG would be decoded to look for EXIF data.
-            told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
-            turn = _turn(image) if told else None
+            in_header = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+            turn = _turn(image) if in_header else None
             return image.size[::-1] if turn in _SIDEWAYS else image.size
     except Exception as error:  # as in `decoded`
         raise DatasetError(f"cannot decode {path}: {_reason(path, error)}") from error

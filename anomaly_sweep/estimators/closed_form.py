@@ -78,14 +78,14 @@ def fit_gaussians(
         else:
             share = _ledoit_wolf(trace, square, quartic, n, p)
         floor = share * trace / p
-        kept = slice(reduction.start, reduction.stop)
-        shrunk = (1.0 - share) * variances[kept] + floor
+        part = slice(reduction.start, reduction.stop)
+        shrunk = (1.0 - share) * variances[part] + floor
         has_outside = reduction.whole and p > rank
         if is_singular(np.append(shrunk, floor) if has_outside else shrunk):
             fitted.append(singular(shrinkage, n, p))
             continue
         precisions = np.zeros(rank)
-        precisions[kept] = 1.0 / shrunk
+        precisions[part] = 1.0 / shrunk
         # Without shrinkage nothing is outside: p equals the rank.
         fitted.append(DiagonalGaussian(precisions, 1.0 / floor if has_outside else 0.0))
     return fitted
@@ -150,8 +150,8 @@ def _portion(
         near = squared[:, 0] <= _NEAR * norm
         np.sqrt(squared, out=found[index], where=~near[:, None])
         if near.any():
-            kept = slice(reduction.start, reduction.stop)
-            x, y = features if reduction.whole else (train[:, kept], test.inside[:, kept])
+            part = slice(reduction.start, reduction.stop)
+            x, y = features if reduction.whole else (train[:, part], test.inside[:, part])
             found[index, near] = nearest(cdist(y[near], x), k)
     return found
 

@@ -64,8 +64,8 @@ def build(config: Mapping[str, Any], seed: int) -> Estimator:
     declared = config.get(KEY)
     if declared is not None and not isinstance(declared, bool):
         raise ConfigError(f"estimator.{KEY}={declared} is not allowed; allowed: true, false, null")
-    plain = {key: value for key, value in config.items() if key != KEY}
-    estimator = construct("estimator", plain, seed=seed, random_state=seed % 2**32)
+    node = {key: value for key, value in config.items() if key != KEY}
+    estimator = construct("estimator", node, seed=seed, random_state=seed % 2**32)
     if type(estimator).__module__.startswith(f"{_OURS}."):
         if declared is not None:
             raise ConfigError(

@@ -130,15 +130,15 @@ def geometry(augmentation: AugmentationConf, category: str) -> Geometry:
     """
     settings: dict[str, Any] = {}
     for name in (EVERY, category):
-        own = augmentation.geometry.get(name, {})
+        given = augmentation.geometry.get(name, {})
         known = Geometry.__dataclass_fields__
-        unknown = sorted(set(map(str, own)) - set(known))
+        unknown = sorted(set(map(str, given)) - set(known))
         if unknown:
             raise ConfigError(
                 f"augmentation.geometry.{name} names {', '.join(unknown)}; there are {', '.join(known)}"
             )
         try:
-            settings |= {key: float(value) for key, value in own.items()}
+            settings |= {key: float(value) for key, value in given.items()}
         except (TypeError, ValueError) as error:
             raise ConfigError(f"augmentation.geometry.{name}: {error}") from error
     return Geometry(**settings)

@@ -78,9 +78,9 @@ def _decode_fast(path: Path) -> Image.Image | None:
         return None
     try:
         with path.open("rb") as stream:
-            plain = _is_plain_png(stream)
+            is_png = _is_plain_png(stream)
         # By its path: the file's bytes in Python's memory would make what follows a quarter slower.
-        return Image.fromarray(np.asarray(fast.read_image(str(path)))) if plain else None
+        return Image.fromarray(np.asarray(fast.read_image(str(path)))) if is_png else None
     except Exception:  # stricter than Pillow, whose word is final: what is readable is the same everywhere
         return None
 

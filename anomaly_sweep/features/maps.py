@@ -131,18 +131,18 @@ class MapStream:
 
     def _chunk(self, split: str, start: int, records: Sequence[ImageRecord], cache: FeatureCache) -> MapBatch:
         span = {"maps": [start, start + len(records)]}
-        about = {level: self.shard.about(split, level) | span for level in self.levels}
-        batch = MapBatch(self._cached(about, self.levels, cache))
+        descriptions = {level: self.shard.describe(split, level) | span for level in self.levels}
+        batch = MapBatch(self._cached(descriptions, self.levels, cache))
         if len(batch.maps) < len(self.levels):
-            with cache.lock(self.shard.about(split) | span):
-                batch.maps |= self._cached(about, self._lacking(batch), cache)
+            with cache.lock(self.shard.describe(split) | span):
+                batch.maps |= self._cached(descriptions, self._lacking(batch), cache)
                 lacking = self._lacking(batch)
                 if lacking:
                     parts = list(self._computed(records, lacking))
                     batch.seconds = sum(part.seconds for part in parts)
                     for level in lacking:
                         batch.maps[level] = torch.cat([part.maps[level] for part in parts])
-                        cache.put(about[level], {"maps": batch.maps[level].cpu().numpy()})
+                        cache.put(descriptions[level], {"maps": batch.maps[level].cpu().numpy()})
                     return batch
         self.on_image(len(records))
         return batch
@@ -151,11 +151,11 @@ class MapStream:
         return [level for level in self.levels if level not in batch.maps]
 
     def _cached(
-        self, about: dict[str, dict[str, Any]], levels: Sequence[str], cache: FeatureCache
+        self, descriptions: dict[str, dict[str, Any]], levels: Sequence[str], cache: FeatureCache
     ) -> dict[str, Tensor]:
         found = {}
         for level in levels:
-            arrays = cache.find(about[level])
+            arrays = cache.find(descriptions[level])
             if arrays is not None:
                 found[level] = torch.from_numpy(arrays["maps"]).to(self.network.device)
         return found

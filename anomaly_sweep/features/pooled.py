@@ -88,7 +88,7 @@ def features_of(
     for split in ("train", "test"):
         found = _cached(shard, split, levels, cache)
         if len(found) < len(levels):
-            with cache.lock(shard.about(split)):
+            with cache.lock(shard.describe(split)):
                 found |= _cached(shard, split, [lv for lv in levels if lv not in found], cache)
                 lacking = [level for level in levels if level not in found and level not in unusable]
                 if lacking:
@@ -99,14 +99,14 @@ def features_of(
                     )
                     extracted = _extract(runner, shard, split, [lv for lv in lacking if lv not in unusable])
                     for level, pools in extracted.items():
-                        cache.put(shard.about(split, level), pools)
+                        cache.put(shard.describe(split, level), pools)
                     found |= extracted
         splits[split] = found
     return ShardFeatures(splits["train"], splits["test"], unusable)
 
 
 def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Pooled]:
-    arrays = {level: cache.find(shard.about(split, level)) for level in levels}
+    arrays = {level: cache.find(shard.describe(split, level)) for level in levels}
     return {level: pools for level, pools in arrays.items() if pools is not None}
 
 

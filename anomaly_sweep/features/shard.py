@@ -67,7 +67,7 @@ class Shard:
         """Rows of the training features."""
         return len(self.category.train) * passes_of(self.augmentation)
 
-    def about(self, split: str, level: str | None = None) -> dict[str, Any]:
+    def describe(self, split: str, level: str | None = None) -> dict[str, Any]:
         """What decides the features of a split at a level (all of them: None).
 
         Test features do not depend on the augmentation, so augmentations share them.
@@ -97,7 +97,7 @@ class Shard:
 
     def training_content(self, level: str | None) -> dict[str, Any]:
         """What decides the training features at a level (None: all), whatever anything is called."""
-        described = self.about("train", level)
+        described = self.describe("train", level)
         names = ("extractor", "dataset", "category", "images", "backbone", "level")
         return {key: value for key, value in described.items() if key not in names} | {
             "contents": self.train_contents
@@ -108,5 +108,5 @@ class Shard:
         return [
             level
             for level in levels
-            if not all(cache.has(self.about(split, level)) for split in ("train", "test"))
+            if not all(cache.has(self.describe(split, level)) for split in ("train", "test"))
         ]

@@ -34,11 +34,11 @@ def call_for_each(
     first : int
         The first job's number in its sweep.
     """
-    own = [one for one in callbacks.callbacks if _minds_jobs(one)]
-    if not own:
+    per_job = [one for one in callbacks.callbacks if _minds_jobs(one)]
+    if not per_job:
         return
     callbacks = copy(callbacks)
-    callbacks.callbacks = own
+    callbacks.callbacks = per_job
     for number, job in enumerate(returns, first):
         config = composer.config(list(job.overrides or ()), number)
         folder = Path(config.hydra.runtime.output_dir)

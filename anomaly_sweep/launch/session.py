@@ -26,7 +26,7 @@ from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.folders import cache_folder, file_index
 from anomaly_sweep.sweep.plan.planner import data_state
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
-from anomaly_sweep.sweep.record.results import RESULTS, kept_in_words
+from anomaly_sweep.sweep.record.results import RESULTS, storage_notice
 from anomaly_sweep.sweep.record.scores import record_scores
 from anomaly_sweep.tracking.content import Rows
 from anomaly_sweep.tracking.page import Launch, SweepPage
@@ -71,8 +71,8 @@ def start(
     cache_dir = cache_folder(runtime)
     begun = time.monotonic()
     state = data_state(configurations, file_index(runtime))
-    about = sweep_identity(config, jobs)
-    identity = fingerprint(about, state)
+    launched = sweep_identity(config, jobs)
+    identity = fingerprint(launched, state)
     with ExitStack() as held:  # let go of if anything fails
         if runtime.resume:
             held.enter_context(_only_one(identity, cache_dir))
@@ -83,7 +83,7 @@ def start(
             identity,
             f"`{_command(config)}`",
             resume=runtime.resume,
-            jobs=about,
+            jobs=launched,
             state=state,
         )
         try:
@@ -250,7 +250,7 @@ def finish(config: DictConfig, parent: Parent, *, failed: bool) -> None:
             recorder.finish(parent.run_id, failed=failed)
             _done.parent = parent
         except TrackingError as error:
-            raise TrackingError(f"{error}. {kept_in_words(cache_dir / RESULTS)}") from error
+            raise TrackingError(f"{error}. {storage_notice(cache_dir / RESULTS)}") from error
 
 
 def interrupt(config: DictConfig, parent: Parent) -> None:
@@ -272,8 +272,8 @@ def interrupt(config: DictConfig, parent: Parent) -> None:
 def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:
     """Identity of a sweep: its jobs, and the config they start from but for how and where they run."""
     base = {name: _settled(config[name]) for name in _NODES}
-    about = re.compile(r"^[+~]*(runtime|tracking|hydra)\b")
-    return fingerprint(base, sorted(sorted(o for o in job if not about.match(o)) for job in jobs))
+    run_option = re.compile(r"^[+~]*(runtime|tracking|hydra)\b")
+    return fingerprint(base, sorted(sorted(o for o in job if not run_option.match(o)) for job in jobs))
 
 
 def _settled(node: DictConfig) -> Any:

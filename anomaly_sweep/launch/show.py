@@ -38,16 +38,16 @@ def show_outcome(outcome: Outcome) -> None:
     console = terminal.console()
     labels = " · ".join(outcome.configuration.labels.values())
     console.print(terminal.visible(f"{outcome.configuration.dataset_label}: {labels}"))
-    there = [column for column in _COLUMNS if column[0] in _ALWAYS or _is_there(outcome, column[0])]
+    available = [column for column in _COLUMNS if column[0] in _ALWAYS or _is_there(outcome, column[0])]
     cells = {
         key: ["" if row[key] is None else format(row[key], form) for row in outcome.rows]
-        for key, _, form in there
+        for key, _, form in available
     }
     cells["image_auroc"] = [cell or "failed" for cell in cells["image_auroc"]]
     names = [terminal.visible(row["category"]) for row in outcome.rows]
     remaining = console.width - 4 - max(_LEAST_CATEGORY, min(24, max(map(len, names), default=0)))
     shown: list[tuple[str, str, str]] = []
-    for column in there:  # a number is never cut short: a heading may be broken, and a column left out
+    for column in available:  # a number is never cut short: a heading may be broken, and a column left out
         remaining -= 2 + max(map(len, [*cells[column[0]], *column[1].split()]))
         if shown and remaining < 0:
             break
@@ -63,14 +63,14 @@ def show_outcome(outcome: Outcome) -> None:
     table.add_section()
     table.add_row("mean", *("-" if mean is None else format(mean, _METRIC) for mean in means))
     console.print(table)
-    if len(shown) < len(there):
-        left_out = ", ".join(heading for _, heading, _ in there[len(shown) :])
+    if len(shown) < len(available):
+        left_out = ", ".join(heading for _, heading, _ in available[len(shown) :])
         console.print(f"no room for: {left_out}", style="dim")
-    about = outcome.rows[0]
-    crop = f", cropped to {about['center_crop']} px" if about["center_crop"] is not None else ""
-    weights = terminal.visible(about["weights"])
-    console.print(f"weights {weights}, input {about['input_size']} px{crop}", style="dim")
-    if is_random(about["weights"]):
+    first = outcome.rows[0]
+    crop = f", cropped to {first['center_crop']} px" if first["center_crop"] is not None else ""
+    weights = terminal.visible(first["weights"])
+    console.print(f"weights {weights}, input {first['input_size']} px{crop}", style="dim")
+    if is_random(first["weights"]):
         console.print(RANDOM_WARNING)
     if None in [row["image_auroc"] for row in outcome.rows]:
         console.print("a mean needs every category; the reasons of failures are below")

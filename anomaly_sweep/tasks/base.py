@@ -296,7 +296,7 @@ def of_images(
 def features_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
     """Identity of a shard's features at some levels; of its images, where none is read."""
     read = levels or (None,)
-    return fingerprint(*(shard.about(split, level) for split in ("train", "test") for level in read))
+    return fingerprint(*(shard.describe(split, level) for split in ("train", "test") for level in read))
 
 
 def training_fingerprint(shard: Shard, levels: Sequence[str]) -> str:

@@ -25,17 +25,17 @@ def revisions(package: Path, launched_in: Path) -> dict[str, str]:
     """
     tags: dict[str, str] = {}
     top = _git(package, "rev-parse", "--show-toplevel")
-    if top is not None and Path(top).resolve() == package.resolve().parent and _is_ours(Path(top)):
+    if top is not None and Path(top).resolve() == package.resolve().parent and _is_this_project(Path(top)):
         tags |= _revision(package, names.TAG_GIT, names.TAG_GIT_DIRTY)
     return tags | _revision(launched_in, names.TAG_SOURCE_GIT, names.TAG_SOURCE_GIT_DIRTY)
 
 
-def _is_ours(top: Path) -> bool:
+def _is_this_project(top: Path) -> bool:
     try:
-        about = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))
+        project = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(about.get("project", {}).get("name", "").replace("-", "_") == "anomaly_sweep")
+    return bool(project.get("project", {}).get("name", "").replace("-", "_") == "anomaly_sweep")
 
 
 def _revision(folder: Path, commit_tag: str, dirty_tag: str) -> dict[str, str]:

@@ -37,10 +37,10 @@ def cache(tmp_path: Path) -> FeatureCache:
         ABOUT | {"category": "screw", "split": "test", "weights": "random:seed3 torch==1 timm==2"},
         ABOUT | {"category": "cable", "weights": "pretrained:resnet18.tv_in1k"},
     )
-    for days, (about, rows) in enumerate(zip(others, (10, 3000, 20), strict=True)):
-        made.put(about, {"avg": np.zeros((rows, 100), np.float32)})
+    for days, (description, rows) in enumerate(zip(others, (10, 3000, 20), strict=True)):
+        made.put(description, {"avg": np.zeros((rows, 100), np.float32)})
         used = time.time() - 864000 * days - 60
-        os.utime(made.path_of(about), (used, used))
+        os.utime(made.path_of(description), (used, used))
     return made
 
 
@@ -49,11 +49,11 @@ def run(cache: FeatureCache, *arguments: str) -> int | None:
 
 
 def categories(cache: FeatureCache) -> list[str]:
-    return [entry.about["category"] for entry in cache.entries()]
+    return [entry.description["category"] for entry in cache.entries()]
 
 
 def size_of(cache: FeatureCache, *names: str) -> int:
-    return sum(entry.bytes for entry in cache.entries() if entry.about["category"] in names)
+    return sum(entry.bytes for entry in cache.entries() if entry.description["category"] in names)
 
 
 def test_list(cache: FeatureCache, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ def test_levels_that_are_not_finite_are_refused_alone(shard: Shard, monkeypatch:
     finally:
         from anomaly_sweep.features.backbone import loaded as networks
 
-        networks._kept.clear()
+        networks.loaded.clear()
 
 
 def test_an_unreadable_image_is_named(shard: Shard, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ STANDARD = AugmentationConf(name="standard", kind="rippel", passes=2)
 
 @pytest.fixture(autouse=True)
 def _forget_networks() -> None:
-    networks._kept.clear()
+    networks.loaded.clear()
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def test_made_once_and_equal_from_the_cache(category: Category, tmp_path: Path) 
     first = features_of(shard, LEVELS, cache, device="cpu", on_image=told.append)
     assert sum(told) == 8
     assert shard.missing(cache, [*LEVELS, "level4"]) == ["level4"]
-    networks._kept.clear()
+    networks.loaded.clear()
     again = features_of(shard, LEVELS, cache, device="cpu", batch_size=2, on_image=told.append)
     assert sum(told) == 8
-    assert networks._kept == {}
+    assert networks.loaded == {}
     for level in LEVELS:
         for name in ("min", "max", "avg"):
             np.testing.assert_array_equal(first.train[level][name], again.train[level][name])
@@ -105,7 +105,7 @@ def test_a_damaged_entry_is_rebuilt_and_said(
     cache = FeatureCache(tmp_path / "cache")
     shard = shard_of(category)
     first = features_of(shard, LEVELS, cache, device="cpu")
-    path = cache.path_of(shard.about("train", "level3"))
+    path = cache.path_of(shard.describe("train", "level3"))
     path.write_bytes(path.read_bytes()[:-7])
     told: list[int] = []
     with caplog.at_level(logging.WARNING):
@@ -198,7 +198,7 @@ def test_one_network_stays_in_memory() -> None:
     assert network_of(resnet18(), "cpu", identity) is first
     other = resnet18(weights_seed=1)
     network_of(other, "cpu", weights_identity(other))
-    assert len(networks._kept) == 1
+    assert len(networks.loaded) == 1
     assert network_of(resnet18(), "cpu", identity) is not first
     with pytest.raises(ConfigError):
         check_network(resnet18(levels={"top": "nowhere"}), ["top"], 64, "cpu")

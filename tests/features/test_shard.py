@@ -29,7 +29,7 @@ def category(tmp_path: Path) -> Category:
 
 
 def keys(shard: Shard) -> tuple[str, str]:
-    return key_of(shard.about("train", "level3")), key_of(shard.about("test", "level3"))
+    return key_of(shard.describe("train", "level3")), key_of(shard.describe("test", "level3"))
 
 
 def weight_file(path: Path, seed: int) -> str:
@@ -95,8 +95,8 @@ def test_key_follows_the_backbone(category: Category, change: dict[str, Any]) ->
 def test_key_follows_the_input_size_and_the_level(category: Category) -> None:
     assert not set(keys(shard_of(category))) & set(keys(shard_of(category, input_size=96)))
     shard = shard_of(category)
-    described = [shard.about(split, level) for split in ("train", "test") for level in (*LEVELS, None)]
-    assert len({key_of(about) for about in described}) == 6
+    described = [shard.describe(split, level) for split in ("train", "test") for level in (*LEVELS, None)]
+    assert len({key_of(described_one) for described_one in described}) == 6
 
 
 def test_key_follows_the_weight_files_content(category: Category, tmp_path: Path) -> None:

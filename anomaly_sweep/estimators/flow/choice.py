@@ -28,7 +28,7 @@ ENOUGH = 1000
 Refit = Callable[[NDArray[np.intp]], Floats]
 
 
-def kept(n: int, folds: int) -> list[NDArray[np.intp]]:
+def fold_samples(n: int, folds: int) -> list[NDArray[np.intp]]:
     """The samples each fold's flow is trained on; none if `n` is less than two for each fold."""
     if n < 2 * folds:
         return []

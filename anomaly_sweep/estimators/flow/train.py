@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.flow.choice import Refit, choose, is_decided, kept
+from anomaly_sweep.estimators.flow.choice import Refit, choose, is_decided, fold_samples
 from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, forward, initial_member, loss
 from anomaly_sweep.estimators.flow.data import Floats, Whitener, as_matrix, batches, pad, row_weights
 from anomaly_sweep.estimators.flow.descent import Descent
@@ -220,7 +220,7 @@ def _steps(members: Sequence[_Member], shape: FlowShape, device: torch.device) -
     folds: dict[int, slice] = {}
     for i, member in enumerate(members):
         begun = len(parts)
-        for rows in kept(len(member.x), settings.folds):
+        for rows in fold_samples(len(member.x), settings.folds):
             x = member.x if member.refit is None else member.refit(rows)
             whitener = Whitener.of(x[rows], settings.whiten)
             held = np.setdiff1d(np.arange(len(x)), rows)

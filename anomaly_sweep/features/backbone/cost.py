@@ -90,9 +90,9 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
                 read_levels(model, backbone, torch.empty(1, 3, side, side), levels, visit)
 
         # A pass tells of each level as it comes by; timm's own method, of all of them when it ends.
-        apart = [level for level in shapes if backbone.levels[level].startswith(INTERMEDIATES)]
-        together = [level for level in shapes if level not in apart]
-        for levels in [*([together] if together else []), *([level] for level in apart)]:
+        inner = [level for level in shapes if backbone.levels[level].startswith(INTERMEDIATES)]
+        together = [level for level in shapes if level not in inner]
+        for levels in [*([together] if together else []), *([level] for level in inner)]:
             one_pass(levels)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return NetworkCost(flops, moved, shapes, unusable, 4.0 * parameters, 4.0 * largest)

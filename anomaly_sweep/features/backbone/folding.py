@@ -58,9 +58,9 @@ def fold_batch_norm(model: nn.Module, probe: Tensor, keep: Collection[nn.Module]
         conv.requires_grad_(False)
         # timm's BatchNormAct2d carries its activation.
         after = nn.Sequential(*(child for child in norm.children() if not isinstance(child, nn.Identity)))
-        own = [f"{names[norm]}.{leaf}" for leaf in (*norm._parameters, *norm._buffers)]
+        statistics = [f"{names[norm]}.{leaf}" for leaf in (*norm._parameters, *norm._buffers)]
         parent, _, leaf = names[norm].rpartition(".")
-        setattr(model.get_submodule(parent), leaf, FoldedNorm(after, own).eval())
+        setattr(model.get_submodule(parent), leaf, FoldedNorm(after, statistics).eval())
         folded += 1
     return folded
 

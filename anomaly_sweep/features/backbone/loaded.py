@@ -13,7 +13,7 @@ from anomaly_sweep.fingerprint import fingerprint
 if TYPE_CHECKING:
     from anomaly_sweep.features.backbone.network import Network
 
-_kept: dict[str, Network] = {}
+loaded: dict[str, Network] = {}
 
 
 def network_of(backbone: BackboneConf, device: str, identity: dict[str, str]) -> Network:
@@ -28,15 +28,15 @@ def network_of(backbone: BackboneConf, device: str, identity: dict[str, str]) ->
     from anomaly_sweep.features.backbone.network import Network
 
     key = fingerprint(backbone, device, identity)
-    if key not in _kept:
-        _kept.clear()
+    if key not in loaded:
+        loaded.clear()
         network = Network(backbone, resolve_device(device))
         if weights_identity(backbone) != identity:  # features would be kept under another file's name
             raise WeightsError(
                 f"{backbone.weights}: the file has changed since the work was planned; start again"
             )
-        _kept[key] = network
-    return _kept[key]
+        loaded[key] = network
+    return loaded[key]
 
 
 def fetch_weights(backbones: Iterable[BackboneConf]) -> None:

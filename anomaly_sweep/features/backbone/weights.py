@@ -193,8 +193,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path}: does not hold a state dict (name -> tensor)")
     parameters = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-    own = {name: tensor for name, tensor in parameters.items() if name.startswith(_BACKBONE)}
-    return {name.removeprefix(_BACKBONE): tensor for name, tensor in own.items()} or parameters
+    prefixed = {name: tensor for name, tensor in parameters.items() if name.startswith(_BACKBONE)}
+    return {name.removeprefix(_BACKBONE): tensor for name, tensor in prefixed.items()} or parameters
 
 
 def load_file_into(model: torch.nn.Module, backbone: BackboneConf) -> frozenset[str]:

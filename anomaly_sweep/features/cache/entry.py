@@ -21,17 +21,17 @@ class Damaged(CacheError):
     """The file's bytes are not those that were written."""
 
 
-def to_bytes(about: Mapping[str, Any], arrays: Arrays) -> bytes:
+def to_bytes(description: Mapping[str, Any], arrays: Arrays) -> bytes:
     """The file's content."""
     from safetensors.numpy import save
 
-    metadata = {"about": json.dumps(dict(about), sort_keys=True), "digest": _digest(arrays)}
+    metadata = {"about": json.dumps(dict(description), sort_keys=True), "digest": _digest(arrays)}
     # safetensors writes the bytes as they lie in memory: a view's would be in another order.
     content: bytes = save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata=metadata)
     return content
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
     """What an entry is made of, from its header alone; empty if that cannot be read.
 
     Raises
@@ -41,12 +41,12 @@ def read_about(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            about = json.loads(_metadata(stream.read(_HEADER_BYTES))["about"])
+            description = json.loads(_metadata(stream.read(_HEADER_BYTES))["about"])
     except FileNotFoundError:
         raise
     except (OSError, KeyError, TypeError, ValueError):
         return {}
-    return about if isinstance(about, dict) else {}
+    return description if isinstance(description, dict) else {}
 
 
 def read(path: Path) -> Arrays:

@@ -32,17 +32,17 @@ _ABANDONED_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of the cache. ``about`` is what its key was made of."""
+    """One file of the cache. ``description`` is what its key was made of."""
 
     path: Path
-    about: Mapping[str, Any]
+    description: Mapping[str, Any]
     bytes: int
     used: float  # seconds since the epoch
 
 
-def key_of(about: Mapping[str, Any]) -> str:
+def key_of(description: Mapping[str, Any]) -> str:
     """The key of an entry, from what decides its values."""
-    return fingerprint(dict(about))
+    return fingerprint(dict(description))
 
 
 class FeatureCache:
@@ -73,27 +73,27 @@ class FeatureCache:
                 f"{root}: the cache folder cannot be made ({error}); set runtime.cache_dir"
             ) from error
 
-    def path_of(self, about: Mapping[str, Any]) -> Path:
+    def path_of(self, description: Mapping[str, Any]) -> Path:
         """Where the entry is, or would be."""
-        key = key_of(about)
+        key = key_of(description)
         return self.folder / key[:2] / f"{key}{_SUFFIX}"
 
     @contextmanager
-    def lock(self, about: Mapping[str, Any]) -> Iterator[None]:
+    def lock(self, description: Mapping[str, Any]) -> Iterator[None]:
         """A lock between processes, so that one computes what the others wait for.
 
         None where the folder cannot be written: then each computes for itself.
         """
         with ExitStack() as held:
             try:
-                held.enter_context(FileLock(self._locks / f"{key_of(about)}.lock"))
+                held.enter_context(FileLock(self._locks / f"{key_of(description)}.lock"))
             except OSError as error:
                 if not is_unwritable(error, self.folder.parent):
                     raise
                 say_once(self.folder.parent, error)
             yield
 
-    def get(self, about: Mapping[str, Any]) -> tuple[Arrays | None, str]:
+    def get(self, description: Mapping[str, Any]) -> tuple[Arrays | None, str]:
         """The arrays and ""; or None and why a file that is there is no good ("" when there is none).
 
         A damaged file is removed, so that it is made again.
@@ -103,7 +103,7 @@ class FeatureCache:
         CacheError
             If a file is there but cannot be opened (no permission): it may be whole.
         """
-        path = self.path_of(about)
+        path = self.path_of(description)
         try:
             arrays = read(path)
         except FileNotFoundError:
@@ -119,18 +119,18 @@ class FeatureCache:
             os.utime(path)  # last use, for pruning
         return arrays, ""
 
-    def find(self, about: Mapping[str, Any]) -> Arrays | None:
+    def find(self, description: Mapping[str, Any]) -> Arrays | None:
         """The arrays, or None where they are to be made; that a file was damaged is logged."""
-        arrays, damage = self.get(about)
+        arrays, damage = self.get(description)
         if damage:
             log.warning("cache entry rebuilt: %s", damage)
         return arrays
 
-    def has(self, about: Mapping[str, Any]) -> bool:
+    def has(self, description: Mapping[str, Any]) -> bool:
         """Whether an entry is there (not whether it is whole)."""
-        return self.path_of(about).is_file()
+        return self.path_of(description).is_file()
 
-    def put(self, about: Mapping[str, Any], arrays: Arrays) -> None:
+    def put(self, description: Mapping[str, Any], arrays: Arrays) -> None:
         """Write an entry under a temporary name, then rename it.
 
         A folder that is full or may not be written is told, once, and the entry is not kept.
@@ -140,13 +140,13 @@ class FeatureCache:
         CacheError
             If it cannot be written for another reason.
         """
-        path = self.path_of(about)
+        path = self.path_of(description)
         temporary: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_TEMPORARY, delete=False) as stream:
                 temporary = Path(stream.name)
-                stream.write(to_bytes(about, arrays))
+                stream.write(to_bytes(description, arrays))
             temporary.replace(path)
             temporary = None
         except OSError as error:
@@ -161,12 +161,12 @@ class FeatureCache:
                 temporary.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, most recently used first; one whose header cannot be read has an empty ``about``."""
+        """All entries, most recently used first; one whose header cannot be read has an empty ``description``."""
         found = []
         for path in self.folder.glob(f"*/*{_SUFFIX}"):
             try:
                 stat = path.stat()
-                found.append(Entry(path, read_about(path), stat.st_size, stat.st_mtime))
+                found.append(Entry(path, read_description(path), stat.st_size, stat.st_mtime))
             except FileNotFoundError:  # another process has removed it
                 continue
         return iter(sorted(found, key=lambda entry: -entry.used))
@@ -181,7 +181,7 @@ class FeatureCache:
             except CacheError as error:
                 yield entry, str(error)
                 continue
-            misplaced = entry.path.stem != key_of(entry.about)
+            misplaced = entry.path.stem != key_of(entry.description)
             yield entry, f"{entry.path}: its name is not its content's key" if misplaced else ""
 
     def prunable(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[Entry]:

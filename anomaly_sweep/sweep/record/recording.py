@@ -18,7 +18,7 @@ from anomaly_sweep.errors import TrackingError
 from anomaly_sweep.features.backbone.weights import is_random
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.plan.planner import DATA_DIGITS, Plan, root_label
-from anomaly_sweep.sweep.record.results import RESULTS, kept_in_words
+from anomaly_sweep.sweep.record.results import RESULTS, storage_notice
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.content import ConfigurationRun, Rows, mean_auc, mean_of
@@ -126,7 +126,7 @@ class Recording:
             try:
                 self._write(self._open)
             except TrackingError as error:
-                raise TrackingError(f"{error}. {kept_in_words(self.cache_dir / RESULTS)}") from error
+                raise TrackingError(f"{error}. {storage_notice(self.cache_dir / RESULTS)}") from error
             return
         while self._waiting and self._waiting[0].done():
             self._waiting.pop(0).result()

@@ -37,7 +37,7 @@ class _Batch(NamedTuple):
 
 
 #: Store -> results that could not be written.
-_unkept: dict[Path, list[_Batch]] = {}
+_unwritten: dict[Path, list[_Batch]] = {}
 _exchange = threading.Lock()
 
 
@@ -60,11 +60,11 @@ class ResultStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._unkept = _unkept.setdefault(path.absolute(), [])
+        self._unwritten = _unwritten.setdefault(path.absolute(), [])
         try:
             self._make()
         except CacheError as error:
-            self._tell(error)
+            self._report(error)
 
     def _make(self) -> None:
         definitions = ", ".join(_COLUMNS[1:])
@@ -96,8 +96,8 @@ class ResultStore:
             query = f"SELECT {', '.join(_COLUMNS)} FROM results WHERE fingerprint IN {_LISTED}"
             return {row[0]: TrialResult(*row) for row in db.execute(query, (listed,))}
 
-        unkept = (result for batch in self._unkept for result in batch.results)
-        return self._read(select) | {one.fingerprint: one for one in unkept if one.fingerprint in wanted}
+        unwritten = (result for batch in self._unwritten for result in batch.results)
+        return self._read(select) | {one.fingerprint: one for one in unwritten if one.fingerprint in wanted}
 
     def scores(self, fingerprints: Iterable[str]) -> dict[str, tuple[bytes, bytes, ImageNames | None]]:
         """The scores and labels of those results that have them (see :class:`TrialResult`), and of what."""
@@ -120,7 +120,7 @@ class ResultStore:
             }
 
         found = self._read(select)
-        for batch in self._unkept:
+        for batch in self._unwritten:
             of = tuple((record.relative, record.defect) for record in batch.images) or None
             for one in batch.results:
                 if one.fingerprint in wanted and one.scores is not None and one.labels is not None:
@@ -134,8 +134,8 @@ class ResultStore:
         again with the next.
         """
         with _exchange:
-            waiting = [*self._unkept, _Batch(results, images)]
-            self._unkept.clear()
+            waiting = [*self._unwritten, _Batch(results, images)]
+            self._unwritten.clear()
         while waiting:
             batch = waiting.pop(0)
             try:
@@ -143,22 +143,22 @@ class ResultStore:
             except CacheError as error:
                 unwritable = is_unwritable(error.__cause__ or error, self.path.parent)
                 with _exchange:
-                    self._unkept.extend([batch, *waiting] if unwritable else waiting)
-                self._tell(error)
+                    self._unwritten.extend([batch, *waiting] if unwritable else waiting)
+                self._report(error)
                 return
 
-    def unkept(self) -> int:
+    def unwritten(self) -> int:
         """How many results only this process knows, after another try to write them."""
-        if self._unkept:
+        if self._unwritten:
             self.put([])
-        return sum(len(batch.results) for batch in self._unkept)
+        return sum(len(batch.results) for batch in self._unwritten)
 
     def _read(self, select: Callable[[sqlite3.Connection], dict[str, T]]) -> dict[str, T]:
         try:
             with self._open() as db:
                 return select(db)
         except CacheError as error:
-            self._tell(error)
+            self._report(error)
         try:
             place = f"{self.path.absolute().as_uri()}?{READ_ONLY}"
             with closing(sqlite3.connect(place, uri=True)) as db:
@@ -166,7 +166,7 @@ class ResultStore:
         except sqlite3.Error:  # there is none, or not all of it
             return {}
 
-    def _tell(self, error: CacheError) -> None:
+    def _report(self, error: CacheError) -> None:
         """Say that the file cannot be written; raise any other error again."""
         cause = error.__cause__ or error
         if not is_unwritable(cause, self.path.parent):
@@ -198,13 +198,13 @@ class ResultStore:
         return _Session(self.path)
 
 
-def kept_in_words(path: Path) -> str:
+def storage_notice(path: Path) -> str:
     """Whether everything that was computed is kept, for a user whose tracking store is away."""
-    unkept = ResultStore(path).unkept()
-    if not unkept:
+    unwritten = ResultStore(path).unwritten()
+    if not unwritten:
         return "All results are kept: launching the same sweep again records what is missing"
     return (
-        f"{unkept} results could not be kept either ({path.parent} cannot be written): launching the same "
+        f"{unwritten} results could not be kept either ({path.parent} cannot be written): launching the same "
         "sweep again computes them anew, and records what is missing"
     )
 
@@ -219,7 +219,7 @@ class _Session:
         try:
             self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._cache_error(error) from error
         return self._db
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -228,11 +228,11 @@ class _Session:
                 if error is None:
                     self._db.commit()
             except sqlite3.Error as failed:
-                raise self._told(failed) from failed
+                raise self._cache_error(failed) from failed
         if isinstance(error, sqlite3.Error):
-            raise self._told(error) from error
+            raise self._cache_error(error) from error
 
-    def _told(self, error: Exception) -> CacheError:
+    def _cache_error(self, error: Exception) -> CacheError:
         return CacheError(
             f"{self.path}: the result store cannot be used ({error}); free the file, or set runtime.cache_dir"
         )

@@ -140,7 +140,9 @@ def _pooled(
             # Few in flight: a shard that is only queued must not be lost with the process it waits for.
             while waiting and len(flying) < workers:
                 work = waiting.pop(0)
-                with _unheard():  # the processes that this starts: the parent decides what an interrupt means
+                with (
+                    _interrupts_held()
+                ):  # the processes that this starts: the parent decides what an interrupt means
                     flying[pool.submit(_work, work, runtime, budget)] = work
             done, _ = wait(flying, return_when=FIRST_COMPLETED)
             broken = False
@@ -171,7 +173,7 @@ def _pooled(
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
+def _interrupts_held() -> Iterator[None]:
     """Hold a Ctrl-C back; processes that are started meanwhile never hear of one (not on Windows)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

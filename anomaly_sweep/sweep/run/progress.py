@@ -75,7 +75,7 @@ class Remaining:
         self._whole = math.fsum(shard.seconds for shard in forecast.shards.values())
 
     @property
-    def heard(self) -> bool:
+    def begun(self) -> bool:
         """Whether anything has been done yet."""
         return bool(self._forecast)
 
@@ -134,7 +134,7 @@ class Remaining:
         factors = self.factors()
         logs = [math.log(factor) for factor in factors.values()]
         others = math.exp(math.fsum(logs) / (len(logs) + 1))
-        start = 0.0 if self.heard else self._start
+        start = 0.0 if self.begun else self._start
         return start + elapsed((self._left(key, factors, others) for key in self._shards), self.workers)
 
     def share(self) -> float:
@@ -185,7 +185,7 @@ class Progress:
         self.current = f"starting {forecast.workers} processes" if forecast.workers > 1 else ""
         self._left = Remaining(forecast)
         self._lock = threading.Lock()
-        self._begun = self._heard = time.monotonic()
+        self._begun = self._last_step = time.monotonic()
         self._pace = terminal.Pace()
         self._shown = terminal.line(self.line)
         self._stop = threading.Event()
@@ -206,10 +206,10 @@ class Progress:
     def step(self, step: Step) -> None:
         """Count a piece of work (any thread)."""
         with self._lock:
-            if not self._left.heard:
+            if not self._left.begun:
                 self.current = ""
             self._left.step(step)
-            self._heard = time.monotonic()
+            self._last_step = time.monotonic()
 
     def again(self, work: ShardWork) -> None:
         """A shard begins anew: the process that worked on it died."""
@@ -220,7 +220,7 @@ class Progress:
         """Count what is left of a shard that is done."""
         with self._lock:
             self._left.finish(key_of(work), results)
-            self._heard = time.monotonic()
+            self._last_step = time.monotonic()
         shard = work.shard
         self.current = f"{shard.category.name} done"
 
@@ -229,7 +229,7 @@ class Progress:
         now = time.monotonic()
         with self._lock:
             done = self._left
-            silence = now - self._heard if done.heard else 0.0  # processes start when they start
+            silence = now - self._last_step if done.begun else 0.0  # processes start when they start
             left, share = max(done.seconds() - silence, _OVERDUE * silence), done.share()
         failed = f"{done.trials_failed} failed" if done.trials_failed else ""
         images = f"{done.images_done}/{self.images} images" if self.images else ""

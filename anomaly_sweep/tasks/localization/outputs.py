@@ -86,6 +86,6 @@ def _title(trial: LocalizationTrial, shard: Shard) -> str:
 def _save_maps(path: Path, shard: Shard, maps: NDArray[np.float32]) -> None:
     from safetensors.numpy import save_file
 
-    about: dict[str, Any] = {"category": shard.category.name, "dataset": shard.category.dataset}
+    metadata: dict[str, Any] = {"category": shard.category.name, "dataset": shard.category.dataset}
     images = json.dumps([record.relative for record in shard.category.test])
-    save_file({"maps": np.ascontiguousarray(maps)}, path, metadata={**about, "images": images})
+    save_file({"maps": np.ascontiguousarray(maps)}, path, metadata={**metadata, "images": images})

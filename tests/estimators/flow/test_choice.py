@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.estimators.flow import FittedFlow, flow_settings, score_stack, train_stack
-from anomaly_sweep.estimators.flow.choice import ENOUGH, choose, is_decided, kept
+from anomaly_sweep.estimators.flow.choice import ENOUGH, choose, is_decided, fold_samples
 from anomaly_sweep.estimators.flow.data import Whitener, ledoit_wolf
 from anomaly_sweep.estimators.gaussian import MultivariateGaussian
 from anomaly_sweep.estimators.spectrum import Spectrum
@@ -128,7 +128,7 @@ def test_choice_of_steps() -> None:
 
 @given(n=st.integers(0, 300), folds=st.integers(2, 10))
 def test_folds_are_scikit_learns(n: int, folds: int) -> None:
-    found = kept(n, folds)
+    found = fold_samples(n, folds)
     if n < 2 * folds:
         assert found == []
         return
@@ -138,7 +138,7 @@ def test_folds_are_scikit_learns(n: int, folds: int) -> None:
 
 def test_one_fold_is_enough_of_many_samples() -> None:
     for n in (999, 1500, 5000, 24000):
-        held = [n - len(rows) for rows in kept(n, 5)]
+        held = [n - len(rows) for rows in fold_samples(n, 5)]
         assert sum(held) >= min(n, ENOUGH)
         assert len(held) == min(5, math.ceil(ENOUGH / (n / 5)))
 
@@ -197,7 +197,7 @@ def test_refit_has_as_many_dimensions_as_the_reduction() -> None:
         PcaModeConf("most", "npca", 0.95),
     ):
         whole = reduced.reduce(pca_mode)[0]
-        for rows in kept(len(train), 5):
+        for rows in fold_samples(len(train), 5):
             again = reduced.refit(pca_mode)(rows)
             assert again.shape == whole.shape
             centred = again - again[rows].mean(0)
@@ -210,7 +210,7 @@ def test_held_back_means_from_the_components_too() -> None:
     reduced = Reductions(x, x[:3])
     mode = PcaModeConf("npca30", "npca", 0.3)
     whole, _ = reduced.reduce(mode)
-    rows = kept(60, 5)[0]
+    rows = fold_samples(60, 5)[0]
     refitted = reduced.refit(mode)(rows)
     assert refitted[:12].var() > 4 * refitted[rows].var()
     assert whole[:12].var() < 2 * whole[rows].var()

@@ -46,7 +46,7 @@ def filled(root: Path, count: int) -> FeatureCache:
 
 
 def numbers(cache: FeatureCache) -> list[int]:
-    return [entry.about["number"] for entry in cache.entries()]
+    return [entry.description["number"] for entry in cache.entries()]
 
 
 def test_put_and_get(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_put_and_get(tmp_path: Path) -> None:
         assert found[name].dtype == np.float32
     assert cache.get(ABOUT | {"level": "level4"}) == (None, "")
     (entry,) = cache.entries()
-    assert entry.about == ABOUT
+    assert entry.description == ABOUT
     assert entry.bytes == entry.path.stat().st_size
 
 
@@ -214,14 +214,14 @@ def test_a_file_that_cannot_be_opened_is_not_thrown_away(
 def test_prune_by_age(tmp_path: Path) -> None:
     cache = filled(tmp_path, 4)
     removed = cache.prune(older_than=1.5 * 86400)
-    assert [entry.about["number"] for entry in removed] == [2, 3]
+    assert [entry.description["number"] for entry in removed] == [2, 3]
     assert numbers(cache) == [0, 1]
 
 
 def test_prune_by_size_keeps_the_most_recently_used(tmp_path: Path) -> None:
     cache = filled(tmp_path, 4)
     size = next(cache.entries()).bytes
-    assert [entry.about["number"] for entry in cache.prune(max_bytes=2 * size + size // 2)] == [2, 3]
+    assert [entry.description["number"] for entry in cache.prune(max_bytes=2 * size + size // 2)] == [2, 3]
     assert numbers(cache) == [0, 1]
     assert cache.prune(max_bytes=2 * size) == []
 
@@ -239,8 +239,11 @@ def test_prune_by_size_does_not_keep_old_entries_for_being_small(tmp_path: Path)
 def test_prune_both_and_everything(tmp_path: Path) -> None:
     cache = filled(tmp_path, 4)
     size = next(cache.entries()).bytes
-    assert [e.about["number"] for e in cache.prunable(older_than=2.5 * 86400, max_bytes=2 * size)] == [2, 3]
-    assert [e.about["number"] for e in cache.prunable(older_than=0.5 * 86400, max_bytes=9 * size)] == [
+    assert [e.description["number"] for e in cache.prunable(older_than=2.5 * 86400, max_bytes=2 * size)] == [
+        2,
+        3,
+    ]
+    assert [e.description["number"] for e in cache.prunable(older_than=0.5 * 86400, max_bytes=9 * size)] == [
         1,
         2,
         3,

@@ -117,7 +117,7 @@ def test_maps_that_are_not_finite_fail_their_own_trials(
     finally:
         from anomaly_sweep.features.backbone import loaded as networks
 
-        networks._kept.clear()
+        networks.loaded.clear()
     assert not finite.failures
     assert all("maps at level3 hold NaN" in row["reason"] for row in other.rows)
 

@@ -19,7 +19,7 @@ from anomaly_sweep.features.cache import store as cache_module
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.sweep.record import results as results_module
 from anomaly_sweep.sweep.record.recording import Parent
-from anomaly_sweep.sweep.record.results import ResultStore, kept_in_words
+from anomaly_sweep.sweep.record.results import ResultStore, storage_notice
 from anomaly_sweep.sweep.run.configurations import run_configurations
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tracking.writer import Recorder
@@ -32,10 +32,10 @@ ABOUT = {"what": "x"}
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     unwritable._said.clear()
-    results_module._unkept.clear()
+    results_module._unwritten.clear()
     yield
     unwritable._said.clear()
-    results_module._unkept.clear()
+    results_module._unwritten.clear()
 
 
 def refuse(*_given: Any, **_named: Any) -> Any:
@@ -120,10 +120,10 @@ def test_results_that_cannot_be_kept_are_kept_later(tmp_path: Path, monkeypatch:
         no_results(patched)
         store.put([TrialResult("a", "ok", 0.5)])
         store.put([TrialResult("b", "ok", 0.25)])
-        assert kept_in_words(path).startswith("2 results could not be kept either")
+        assert storage_notice(path).startswith("2 results could not be kept either")
         assert set(ResultStore(path).get(["a", "b"])) == {"a", "b"}  # in this process
-    assert kept_in_words(path).startswith("All results are kept")
-    assert not results_module._unkept[path]
+    assert storage_notice(path).startswith("All results are kept")
+    assert not results_module._unwritten[path]
     assert set(ResultStore(path).get(["a", "b"])) == {"a", "b"}
 
 
