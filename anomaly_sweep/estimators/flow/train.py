@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anomaly_sweep.errors import EstimatorError
-from anomaly_sweep.estimators.flow.choice import Refit, choose, is_decided, fold_samples
+from anomaly_sweep.estimators.flow.choice import Refit, choose, fold_samples, is_decided
 from anomaly_sweep.estimators.flow.coupling import FlowShape, Permutations, forward, initial_member, loss
 from anomaly_sweep.estimators.flow.data import Floats, Whitener, as_matrix, batches, pad, row_weights
 from anomaly_sweep.estimators.flow.descent import Descent

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from anomaly_sweep.errors import CacheError
-from anomaly_sweep.features.cache.entry import Arrays, Damaged, read, read_about, to_bytes
+from anomaly_sweep.features.cache.entry import Arrays, Damaged, read, read_description, to_bytes
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.unwritable import is_unwritable, say_once
 
@@ -161,7 +161,7 @@ class FeatureCache:
                 temporary.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, most recently used first; one whose header cannot be read has an empty ``description``."""
+        """All entries, most recently used first; ``description`` is empty where a header cannot be read."""
         found = []
         for path in self.folder.glob(f"*/*{_SUFFIX}"):
             try:

@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.estimators.flow import FittedFlow, flow_settings, score_stack, train_stack
-from anomaly_sweep.estimators.flow.choice import ENOUGH, choose, is_decided, fold_samples
+from anomaly_sweep.estimators.flow.choice import ENOUGH, choose, fold_samples, is_decided
 from anomaly_sweep.estimators.flow.data import Whitener, ledoit_wolf
 from anomaly_sweep.estimators.gaussian import MultivariateGaussian
 from anomaly_sweep.estimators.spectrum import Spectrum
