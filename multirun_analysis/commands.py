@@ -46,12 +46,12 @@ def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: b
     """Make a paper's tables."""
     wanted = paper_named(paper)
     reading = _read(replace(source, task=wanted.task), log=log)
-    there = wanted.backbones(reading.trials)
-    asked = choices.get("backbone")
-    every = asked == ALL
+    available = wanted.backbones(reading.trials)
+    requested = choices.get("backbone")
+    every = requested == ALL
     written: list[str] = []
     files: list[Path] = []
-    for backbone in there if every else [asked]:
+    for backbone in available if every else [requested]:
         chosen = AllChoices(**{**choices, "backbone": backbone})
         found = analysis_of(wanted, reading.trials, origins=reading.origins, **chosen).tables
         folder = out / str(backbone) if every else out
@@ -61,10 +61,9 @@ def tables(source: Source, choices: AllChoices, *, paper: str, out: Path, log: b
             terminal.say(to_text(table, terminal.columns()) if isinstance(table, Table) else str(table))
     terminal.say("\n".join(written))
     _log(source, reading.trials, files, out, "analysis/tables", log=log)
-    if asked is None and len(there) > 1:
-        _note(
-            [f"these are of {there[0]}; for {', '.join(there[1:])} give --backbone NAME, or --backbone all"]
-        )
+    if requested is None and len(available) > 1:
+        others = ", ".join(available[1:])
+        _note([f"these are of {available[0]}; for {others} give --backbone NAME, or --backbone all"])
     return 0
 
 

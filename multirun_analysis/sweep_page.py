@@ -66,11 +66,11 @@ def analyse_sweep(config: DictConfig) -> str:
     analyses = by_best(analyse(reading.trials, every=True, origins=reading.origins).found)
     tables = {id(one): _tables(one) for one in analyses}
     for one in analyses:
-        own = folder if len(analyses) == 1 else folder / _name(one, analyses)
-        write_tables(tables[id(one)], own / "tables", one.paper.document)
+        target = folder if len(analyses) == 1 else folder / _name(one, analyses)
+        write_tables(tables[id(one)], target / "tables", one.paper.document)
         for picture in one.pictures:
             if isinstance(picture, Picture):
-                save(picture, own / "figures", " ".join(one.study.warnings()))
+                save(picture, target / "figures", " ".join(one.study.warnings()))
     for picture in searched:
         save(picture, folder / "figures")
     (folder / REPORT).write_text(

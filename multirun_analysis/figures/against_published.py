@@ -27,13 +27,13 @@ def published_scatter(tables: Sequence[Table | Absent], comparison: str) -> Pict
 def paired(table: Table) -> list[tuple[float, float]]:
     """Published and our values of the cells that the table's difference block compares."""
     blocks = {block.label: block for block in table.blocks}
-    apart = next((block for label, block in blocks.items() if label.startswith("difference (")), None)
+    differences = next((block for label, block in blocks.items() if label.startswith("difference (")), None)
     theirs = blocks.get("published")
-    if apart is None or theirs is None:
+    if differences is None or theirs is None:
         return []
     return [
         (b.value, b.value + d.value)
-        for differing, row in zip(apart.rows, theirs.rows, strict=True)
+        for differing, row in zip(differences.rows, theirs.rows, strict=True)
         for d, b in zip(differing.cells, row.cells, strict=True)
         if d.value is not None and b.value is not None
     ]

@@ -12,7 +12,7 @@ from multirun_analysis.figures.style import COLOURS, Picture, panels
 from multirun_analysis.stats.delong import area
 from multirun_analysis.stats.intervals import Floats
 from multirun_analysis.summary.per_image import Scored
-from multirun_analysis.summary.per_image_tables import about
+from multirun_analysis.summary.per_image_tables import describe
 from multirun_analysis.trials.image_scores import Images
 
 BINS = 24
@@ -22,7 +22,7 @@ COLUMNS = 5
 def distributions(found: Scored) -> Picture:
     """A panel for each category: the good images filled, the anomalous ones as a line."""
     caption = (
-        f"{about(found)}. Shares of the good (filled) and of the anomalous (line) test images by anomaly "
+        f"{describe(found)}. Shares of the good (filled) and of the anomalous (line) test images by anomaly "
         "score; the number is the AUROC. Each category has its own scale."
     )
     return Picture("scores", "Distributions of the anomaly scores", caption, lambda: _draw(found))
@@ -32,12 +32,12 @@ def _draw(found: Scored) -> Figure:
     columns = min(COLUMNS, len(found.images))
     rows = math.ceil(len(found.images) / columns)
     figure, axes = panels(rows, columns, max(3.2, 1.6 * columns + 0.4), 1.35 * rows + 0.7)
-    for own, (category, images) in zip(axes, found.images.items(), strict=False):
-        _panel(own, images)
+    for axis, (category, images) in zip(axes, found.images.items(), strict=False):
+        _panel(axis, images)
         value = area(images.scores, images.labels).value
-        own.set_title(f"{category}  {value:.3f}", fontsize=8)
-    for own in axes[len(found.images) :]:
-        own.set_visible(False)
+        axis.set_title(f"{category}  {value:.3f}", fontsize=8)
+    for axis in axes[len(found.images) :]:
+        axis.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
     figure.supxlabel("anomaly score", fontsize=9)

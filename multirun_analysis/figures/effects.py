@@ -35,8 +35,10 @@ def effects_picture(found: Effects, study: DetectionStudy) -> Picture | Absent:
 
 
 def _draw_effects(found: Effects, sure: bool) -> Figure:
-    groups = [(factor, list(those)) for factor, those in groupby(found.marginals, key=lambda m: m.factor)]
-    rows = sum(len(those) + 1 for _, those in groups)
+    groups = [
+        (factor, list(marginals)) for factor, marginals in groupby(found.marginals, key=lambda m: m.factor)
+    ]
+    rows = sum(len(marginals) + 1 for _, marginals in groups)
     figure, (left, right) = panels(1, 2, 7.6, max(2.6, 0.19 * rows + 0.6))
     shares = [share for share in found.shares if share.within][:MOST_BARS][::-1]
     for place, share in enumerate(shares):
@@ -63,11 +65,11 @@ def _draw_effects(found: Effects, sure: bool) -> Figure:
 def _effects(axes: Axes, groups: list[tuple[str, list[Marginal]]], sure: bool) -> None:
     ticks: list[tuple[int, str]] = []
     place = 0
-    for number, (factor, those) in enumerate(groups):
+    for number, (factor, marginals) in enumerate(groups):
         axes.text(
             0.01, place, factor, transform=axes.get_yaxis_transform(), fontsize=8, style="italic", va="center"
         )
-        for marginal in those:
+        for marginal in marginals:
             place -= 1
             if sure:
                 axes.plot(
@@ -101,10 +103,10 @@ def _draw_pareto(found: Effects) -> Figure:
     rows = found.configurations.dropna(subset=["seconds"])
     names = ordered("estimator", rows["estimator"].unique())
     for name, look in lines_of(names).items():
-        own = rows[rows["estimator"] == name]
+        points = rows[rows["estimator"] == name]
         axes.scatter(
-            1e6 * own["seconds"],
-            own["auroc"],
+            1e6 * points["seconds"],
+            points["auroc"],
             s=18,
             marker=look["marker"],
             facecolors="none",

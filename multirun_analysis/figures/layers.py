@@ -91,16 +91,16 @@ def _draw_curves(values: Floats, categories: list[str], layers: list[str]) -> Fi
     places = range(len(layers))
     mean = values.mean(axis=0)  # not there where a category lacks: never a mean of fewer
     low = min(float(np.nanmin(values)), 0.5)
-    for own, category, line in zip(axes, categories, values, strict=False):
-        own.axhline(0.5, color=GREY, linewidth=0.6, linestyle=":")
-        own.plot(places, mean, color=GREY, linewidth=1.2, linestyle="--")
-        own.plot(places, line, color=COLOURS[2], marker="o", markersize=3, linewidth=1.4)
-        own.set_title(category, fontsize=8)
-        own.set_xticks(places, _short(layers))
-        own.set_ylim(low - 0.03, 1.03)
-        own.label_outer()
-    for own in axes[len(categories) :]:
-        own.set_visible(False)
+    for axis, category, line in zip(axes, categories, values, strict=False):
+        axis.axhline(0.5, color=GREY, linewidth=0.6, linestyle=":")
+        axis.plot(places, mean, color=GREY, linewidth=1.2, linestyle="--")
+        axis.plot(places, line, color=COLOURS[2], marker="o", markersize=3, linewidth=1.4)
+        axis.set_title(category, fontsize=8)
+        axis.set_xticks(places, _short(layers))
+        axis.set_ylim(low - 0.03, 1.03)
+        axis.label_outer()
+    for axis in axes[len(categories) :]:
+        axis.set_visible(False)
     figure.supxlabel("level", fontsize=9)
     figure.supylabel("AUROC", fontsize=9)
     return figure

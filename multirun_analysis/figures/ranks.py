@@ -82,10 +82,10 @@ def _draw(matrices: dict[str, CategoryMatrix]) -> Figure:
     ]
     figure = Figure(figsize=(6.4, sum(heights)), layout="constrained")
     axes = figure.subplots(len(matrices), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for own, (key, ranking) in zip(axes, rankings.items(), strict=True):
+    for axis, (key, ranking) in zip(axes, rankings.items(), strict=True):
         p = "< 0.001" if ranking.p < 0.001 else f"= {ranking.p:.3f}"
-        own.set_title(f"{key}; Friedman p {p}", fontsize=9, loc="left")
-        _diagram(own, ranking, matrices[key].choices)
+        axis.set_title(f"{key}; Friedman p {p}", fontsize=9, loc="left")
+        _diagram(axis, ranking, matrices[key].choices)
     return figure
 
 

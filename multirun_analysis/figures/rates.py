@@ -52,23 +52,23 @@ def _draw(pivot: MeanTable, estimators: list[str], published: Mapping[str, float
     columns = min(COLUMNS, len(estimators))
     rows = -(-len(estimators) // columns)
     figure, axes = panels(rows, columns, 2.3 * columns + 0.3, 2.1 * rows + 0.4)
-    for own, estimator in zip(axes, estimators, strict=False):
+    for axis, estimator in zip(axes, estimators, strict=False):
         for family, look in LOOKS.items():
             theirs = _line(published, family)
-            own.plot(
+            axis.plot(
                 *theirs, **look | {"label": None, "alpha": 0.45, "markerfacecolor": "white", "linewidth": 0.8}
             )
             ours = {str(mode): pivot.value(mode, estimator) for mode in pivot.values.index}
-            own.plot(*_line(ours, family), **look, markersize=4)
+            axis.plot(*_line(ours, family), **look, markersize=4)
         none = pivot.value("none", estimator)
         if none is not None:
-            own.axhline(none, color="black", linestyle=":", linewidth=1.2, label="none")
-        own.axhline(published["none"], color=GREY, linestyle=":", linewidth=0.8)
-        own.set_title(estimator_name(estimator), fontsize=9)
-        own.sharey(axes[0])
-        own.label_outer()
-    for own in axes[len(estimators) :]:
-        own.set_visible(False)
+            axis.axhline(none, color="black", linestyle=":", linewidth=1.2, label="none")
+        axis.axhline(published["none"], color=GREY, linestyle=":", linewidth=0.8)
+        axis.set_title(estimator_name(estimator), fontsize=9)
+        axis.sharey(axes[0])
+        axis.label_outer()
+    for axis in axes[len(estimators) :]:
+        axis.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     figure.supxlabel("components kept [%]", fontsize=9)

@@ -84,15 +84,15 @@ def save(picture: Picture, folder: Path, note: str = "") -> list[Path]:
 def inline_svg(picture: Picture, prefix: str = "") -> str:
     """A figure as an ``svg`` element for a page, named; its ids begin with the prefix and its name."""
     root = ElementTree.fromstring(picture.svg)
-    own = f"{prefix}{picture.name}-"
+    id_prefix = f"{prefix}{picture.name}-"
     for element in root.iter():
         for key, value in element.attrib.items():
             if key == "id":
-                element.set(key, own + value)
+                element.set(key, id_prefix + value)
             elif key in ("href", _XLINK) and value.startswith("#"):
-                element.set(key, f"#{own}{value[1:]}")
+                element.set(key, f"#{id_prefix}{value[1:]}")
             elif value.startswith("url(#"):
-                element.set(key, f"url(#{own}{value[5:]}")
+                element.set(key, f"url(#{id_prefix}{value[5:]}")
     root.set("role", "img")
     root.set("aria-label", picture.title)
     for space, name in _SPACES.items():

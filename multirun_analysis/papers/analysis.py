@@ -113,10 +113,10 @@ def analyse(
     result = Analyses()
     for paper in papers:
         for backbone in paper.backbones(trials) if every else [choices.get("backbone")]:
-            own = AllChoices(**choices)
-            own["backbone"] = backbone
+            backbone_choices = AllChoices(**choices)
+            backbone_choices["backbone"] = backbone
             try:
-                study = paper.study(trials, origins=origins, **own)
+                study = paper.study(trials, origins=origins, **backbone_choices)
             except AnalysisError as error:
                 result.refused.append((backbone or paper.task, str(error)))
             else:
@@ -248,8 +248,8 @@ def _paper(paper: str | Paper[Any] | None, trials: pd.DataFrame) -> Paper[Any]:
         return paper_named(paper)
     if paper is not None:
         return paper
-    there = papers_of(tasks_of(trials))
-    if len(there) != 1:
-        names = ", ".join(one.name for one in there) or "none"
+    papers = papers_of(tasks_of(trials))
+    if len(papers) != 1:
+        names = ", ".join(one.name for one in papers) or "none"
         raise AnalysisError(f"papers that the trials concern: {names}; choose one with paper=NAME")
-    return there[0]
+    return papers[0]

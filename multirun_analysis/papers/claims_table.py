@@ -68,13 +68,13 @@ def claims_table(
 def _block(claims: Sequence[Claim], study: Study) -> Block:
     rows = []
     for claim in claims:
-        there = claim.interval is not None
+        measured = claim.interval is not None
         cells = (
             Cell(text=claim.verdict),
-            Cell(text=_figure(claim)) if there else BLANK,
+            Cell(text=_figure(claim)) if measured else BLANK,
             Cell(text=claim.statement.asked),
-            Cell(text=p_text(claim.p)) if there else BLANK,
-            Cell(text=p_text(claim.holm_p)) if there else BLANK,
+            Cell(text=p_text(claim.p)) if measured else BLANK,
+            Cell(text=p_text(claim.holm_p)) if measured else BLANK,
             Cell(text=claim.statement.published),
         )
         rows.append(Row(claim.statement.text, cells))

@@ -161,9 +161,9 @@ def judge(statement: Statement, differences: Floats) -> Claim:
 
 def judge_ratio(statement: Statement, over: Floats, under: Floats) -> Claim:
     """As `judge`, of the ratio of two sums over the categories being above the bound."""
-    apart = over - statement.bound * under
+    excess = over - statement.bound * under
     return _open(
-        statement, ratio_interval(over, under), len(apart), p_above(apart, 0.0), p_above(-apart, 0.0)
+        statement, ratio_interval(over, under), len(excess), p_above(excess, 0.0), p_above(-excess, 0.0)
     )
 
 

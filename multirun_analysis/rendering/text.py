@@ -144,10 +144,10 @@ def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """A text over lines of so many columns; as it is where it fits."""
     if cell_len(text) <= width:
         return [text]
-    own = text[: len(text) - len(text.lstrip())]
+    leading = text[: len(text) - len(text.lstrip())]
     available = max(1, width - (cell_len(text) - len(text)))  # a wide character takes two
     return textwrap.wrap(
-        text.strip(), available, initial_indent=own, subsequent_indent=indent, break_on_hyphens=False
+        text.strip(), available, initial_indent=leading, subsequent_indent=indent, break_on_hyphens=False
     )
 
 

@@ -173,9 +173,9 @@ def warnings(trials: pd.DataFrame) -> list[str]:
     for reason, count in reasons.iloc[:REASONS].items():
         where = failed[failed["reason"] == reason]
         spread = [
-            f"{name} {', '.join(there)}"
+            f"{name} {', '.join(values)}"
             for name in ("backbone", "layer", "localizer")
-            if (there := sorted(map(str, where[name].dropna().unique())))
+            if (values := sorted(map(str, where[name].dropna().unique())))
         ]
         lines.append(f"{count} trials failed ({'; '.join(spread)}): {str(reason) or 'no reason recorded'}")
     if len(reasons) > REASONS:

@@ -63,7 +63,7 @@ def area(scores: ArrayLike, labels: ArrayLike, *, level: float = LEVEL) -> Area:
         any other (as where all scores are equal) it is NaN.
     """
     positive = np.asarray(labels).astype(bool)
-    return _own(*_counts(scores, positive), level)
+    return _area(*_counts(scores, positive), level)
 
 
 def compared(first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, level: float = LEVEL) -> Comparison:
@@ -84,12 +84,12 @@ def compared(first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, level: f
     """
     positive = np.asarray(labels).astype(bool)
     ours, theirs = _counts(first, positive), _counts(second, positive)
-    difference = _apart(ours[0] - theirs[0], ours[1] - theirs[1], level)
+    difference = _area_difference(ours[0] - theirs[0], ours[1] - theirs[1], level)
     if difference.variance > 0:
         p = 2 * float(stats.norm.sf(abs(difference.value) / np.sqrt(difference.variance)))
     else:
         p = 1.0 if difference.variance == 0 and difference.value == 0 else float("nan")
-    return Comparison(_own(*ours, level), _own(*theirs, level), difference, p)
+    return Comparison(_area(*ours, level), _area(*theirs, level), difference, p)
 
 
 def _counts(scores: ArrayLike, positive: Labels) -> tuple[Integers, Integers]:
@@ -117,7 +117,7 @@ def _twice_midranks(values: NDArray[np.float64]) -> Integers:
     return ranks
 
 
-def _own(good: Integers, bad: Integers, level: float) -> Area:
+def _area(good: Integers, bad: Integers, level: float) -> Area:
     """An AUROC from what `_counts` gives."""
     value, variance = _moments(good, bad)
     if variance > 0:
@@ -128,7 +128,7 @@ def _own(good: Integers, bad: Integers, level: float) -> Area:
     return Area(value, variance, float("nan"), float("nan"))
 
 
-def _apart(good: Integers, bad: Integers, level: float) -> Area:
+def _area_difference(good: Integers, bad: Integers, level: float) -> Area:
     """A difference of two AUROCs from the differences of what `_counts` gives."""
     value, variance = _moments(good, bad)
     if not variance > 0:

@@ -214,9 +214,9 @@ def signed_rank_p(differences: Floats) -> float:
         return 1.0
     chance = np.zeros(doubled.sum() + 1)  # of each sum of the ranks that happen to be positive
     chance[0] = 1.0
-    for own in doubled:
+    for rank in doubled:
         chance /= 2
-        chance[own:] += chance[: len(chance) - own].copy()
+        chance[rank:] += chance[: len(chance) - rank].copy()
     at = int(doubled[positive].sum())
     return min(1.0, 2 * float(min(chance[: at + 1].sum(), chance[at:].sum())))
 

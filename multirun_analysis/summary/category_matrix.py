@@ -59,9 +59,9 @@ def category_matrix(
         over = [average_over]
         where[average_over] = of or tuple(study.works(average_over, **at))
     pivot = mean_table(study.frame, "category", dimension, where, average_over=over)
-    there = [choice for choice in choices if (pivot.trials[dimension] == choice).any()]
-    if len(there) < len(choices):
-        absent = [choice for choice in choices if choice not in there]
+    available = [choice for choice in choices if (pivot.trials[dimension] == choice).any()]
+    if len(available) < len(choices):
+        absent = [choice for choice in choices if choice not in available]
         return Lacking(f"no trials with {dimension} {listed(absent)}")
     if of is not None:
         absent = [name for name in of if not (pivot.trials[over[0]] == name).any()]

@@ -169,9 +169,9 @@ def _notes(a: Side, b: Side, paired: bool, ours: pd.DataFrame, theirs: pd.DataFr
     elif len(ours.columns) < INTERVAL_CATEGORIES:
         notes.append(f"No intervals with fewer than {INTERVAL_CATEGORIES} categories.")
     for side, other in ((a, b), (b, a)):
-        own = side.values.index.difference(other.values.index)
-        if len(own):
-            notes.append(f"Complete in {side.name} only: {len(own)} ({listed(map(_label, own))}).")
+        unpaired = side.values.index.difference(other.values.index)
+        if len(unpaired):
+            notes.append(f"Complete in {side.name} only: {len(unpaired)} ({listed(map(_label, unpaired))}).")
         if side.incomplete:
             notes.append(f"Failed or missing in {side.name}: {side.incomplete} configurations, left out.")
     change = (theirs.mean(axis=1) - ours.mean(axis=1)) * POINTS

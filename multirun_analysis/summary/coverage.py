@@ -49,7 +49,7 @@ def provenance(trials: pd.DataFrame, origins: Sequence[Origin] = ()) -> tuple[st
         Parent runs; those of other sweeps are left out.
     """
 
-    def those(column: str, otherwise: str = "not recorded") -> str:
+    def values(column: str, otherwise: str = "not recorded") -> str:
         return listed(sorted(map(str, trials[column].dropna().unique()))) or otherwise
 
     runs = sorted(map(str, trials["run_id"].dropna().unique()))
@@ -58,8 +58,9 @@ def provenance(trials: pd.DataFrame, origins: Sequence[Origin] = ()) -> tuple[st
     crops = "" if cropped in ([], [NO_CROP]) else f"; center crop {listed(cropped)}"
     sweeps = set(trials["sweep"].dropna())
     return (
-        f"Data: sweep {those('sweep', 'none (single runs)')}; {len(runs)} runs{named}; "
-        f"data set {those('dataset')}; weights {those('weights')}; input size {those('input_size')}{crops}.",
+        f"Data: sweep {values('sweep', 'none (single runs)')}; {len(runs)} runs{named}; "
+        f"data set {values('dataset')}; weights {values('weights')}; "
+        f"input size {values('input_size')}{crops}.",
         *(f"From {origin}." for origin in origins if origin.sweep in sweeps),
     )
 
@@ -98,8 +99,8 @@ def _failures(failed: pd.DataFrame, total: int) -> list[str]:
 def _places(holes: pd.DataFrame, total: int) -> str:
     """The cells and the categories that lack there."""
     places = []
-    for cell, there in holes.groupby("cell", sort=False)["category"]:
-        names = list(dict.fromkeys(map(str, there)))
+    for cell, categories in holes.groupby("cell", sort=False)["category"]:
+        names = list(dict.fromkeys(map(str, categories)))
         places.append(f"{'every category' if len(names) == total > 1 else listed(names)} at {cell}")
     return listed(places)
 

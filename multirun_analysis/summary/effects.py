@@ -104,12 +104,12 @@ def marginals(factorial: Factorial) -> tuple[Marginal, ...]:
         by_category = factorial.values.mean(axis=others).T  # categories x choices
         centred = POINTS * (by_category - by_category.mean(axis=1, keepdims=True))
         for index, choice in enumerate(choices):
-            own = mean_interval(centred[:, index])
-            marginals.append(Marginal(factor, choice, float(by_category[:, index].mean()), own))
+            interval = mean_interval(centred[:, index])
+            marginals.append(Marginal(factor, choice, float(by_category[:, index].mean()), interval))
     return tuple(marginals)
 
 
 def _within(found: dict[tuple[int, ...], float], last: int) -> dict[tuple[int, ...], float]:
     """Shares of what is not between categories."""
-    own = 1 - found[last,]
-    return {axes: share / own if own > 0 else math.nan for axes, share in found.items()}
+    total = 1 - found[last,]
+    return {axes: share / total if total > 0 else math.nan for axes, share in found.items()}

@@ -66,14 +66,14 @@ def _marginals(found: Effects, study: DetectionStudy) -> Table | Absent:
         return Absent("marginal_means", title, NOT_FULL)
     blocks = []
     for factor, group in groupby(found.marginals, key=lambda marginal: marginal.factor):
-        there = list(group)
-        means = mark_best([Cell(marginal.auroc) for marginal in there])
+        levels = list(group)
+        means = mark_best([Cell(marginal.auroc) for marginal in levels])
         rows = [
             Row(
                 m.choice,
                 (mean, Cell(m.effect.value, 2, signed=True), Cell(text=_interval(m.effect, study, 1, 2))),
             )
-            for m, mean in zip(there, means, strict=True)
+            for m, mean in zip(levels, means, strict=True)
         ]
         blocks.append(Block(factor, tuple(rows)))
     return Table(

@@ -57,15 +57,15 @@ def full_factorial(study: DetectionStudy) -> Factorial | None:
         return None
     array = values.reindex(full).to_numpy(dtype=np.float64).reshape([len(axis) for axis in axes])
     left_out = []
-    there = ~np.isnan(array).any(axis=-1)
-    while there.size and not there.all():
-        axis, index = _worst(there)
+    present = ~np.isnan(array).any(axis=-1)
+    while present.size and not present.all():
+        axis, index = _worst(present)
         left_out.append(f"{groups[axis]}={choices[groups[axis]].pop(index)}")
-        there, array = np.delete(there, index, axis), np.delete(array, index, axis)
-    several = [axis for axis, size in enumerate(there.shape) if size > 1]
-    if not there.size or not several:
+        present, array = np.delete(present, index, axis), np.delete(array, index, axis)
+    several = [axis for axis, size in enumerate(present.shape) if size > 1]
+    if not present.size or not several:
         return None
-    single = tuple(axis for axis in range(there.ndim) if axis not in several)
+    single = tuple(axis for axis in range(present.ndim) if axis not in several)
     names = [groups[axis] for axis in several]
     return Factorial(
         (*names, CATEGORY),
@@ -104,11 +104,13 @@ def variance_shares(values: Floats) -> dict[tuple[int, ...], float]:
     return {subset: float((part**2).mean()) / total for subset, part in parts.items()}
 
 
-def _worst(there: NDArray[np.bool_]) -> tuple[int, int]:
+def _worst(present: NDArray[np.bool_]) -> tuple[int, int]:
     """Axis and index of the choice that lacks most; of equals, of the axis with most choices."""
     found = []
-    for axis, size in enumerate(there.shape):
-        others = tuple(other for other in range(there.ndim) if other != axis)
-        found += [(float(share), size, axis, index) for index, share in enumerate((~there).mean(axis=others))]
+    for axis, size in enumerate(present.shape):
+        others = tuple(other for other in range(present.ndim) if other != axis)
+        found += [
+            (float(share), size, axis, index) for index, share in enumerate((~present).mean(axis=others))
+        ]
     _, _, axis, index = max(found)
     return axis, index

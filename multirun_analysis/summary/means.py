@@ -112,8 +112,9 @@ def mean_table(
 
 def _averaged(full: pd.DataFrame, rows: str, cols: str) -> pd.DataFrame:
     """Each category of a cell with the mean of what is averaged over, complete where none of it lacks."""
-    own = full["category"].rename("_category")  # a key of the cell too, when rows or cols is the category
-    grouped = full.groupby([full[rows], full[cols], own], sort=False)
+    # It is a key of the cell too, when rows or cols is the category.
+    category = full["category"].rename("_category")
+    grouped = full.groupby([full[rows], full[cols], category], sort=False)
     means, complete = grouped["_value"].mean(), grouped["_complete"].all()
     return pd.DataFrame({"_value": means, "_complete": complete}).reset_index()
 
@@ -169,9 +170,9 @@ def _expected(
     categories = source[[*by_dataset, "category"]].drop_duplicates()
     axes = []
     for name in (rows, cols):
-        asked = where.get(name)
-        there = categories if name == "category" else trials
-        values = list(asked) if isinstance(asked, tuple) else _values(there, name)
+        selected = where.get(name)
+        candidates = categories if name == "category" else trials
+        values = list(selected) if isinstance(selected, tuple) else _values(candidates, name)
         axes.append(pd.DataFrame({name: values}).astype({name: frame[name].dtype}))
     expected = _join(_cross(*axes), categories, ["dataset", "category"])
     if average_over:

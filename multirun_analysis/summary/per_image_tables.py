@@ -29,16 +29,18 @@ def area_table(found: Scored, origins: Sequence[Origin] = ()) -> Table:
     """AUROC of each category of a configuration with DeLong's 95 % interval."""
     rows, unsure = [], []
     for category, images in found.images.items():
-        own = area(images.scores, images.labels)
-        if math.isnan(own.low):
+        estimate = area(images.scores, images.labels)
+        if math.isnan(estimate.low):
             unsure.append(category)
         counts = (Cell(float(len(values)), 0) for values in (images.good, images.anomalous))
-        interval = Cell(text=f"[{own.low:.3f}, {own.high:.3f}]" if not math.isnan(own.low) else "")
-        rows.append(Row(category, (Cell(own.value), interval, *counts)))
+        interval = Cell(
+            text=f"[{estimate.low:.3f}, {estimate.high:.3f}]" if not math.isnan(estimate.low) else ""
+        )
+        rows.append(Row(category, (Cell(estimate.value), interval, *counts)))
     return Table(
         name="scores",
         title="AUROC of single categories",
-        caption=(f"{about(found)}. {INTERVALS}.",),
+        caption=(f"{describe(found)}. {INTERVALS}.",),
         corner="category",
         columns=("AUROC", "[95 %]", "good", "anomalous"),
         blocks=(Block("test images", tuple(rows)),),
@@ -95,7 +97,7 @@ def comparison_table(first: Scored, second: Scored, origins: Sequence[Origin] = 
             f"Differences ({a} - {b}) in points (0.01 of AUROC) with DeLong's 95 % intervals, paired over "
             "the test images, each category's alone. p: two-sided, and Holm-corrected over "
             f"{len(tested)} categories.",
-            f"{a}: {about(first)}. {b}: {about(second)}.",
+            f"{a}: {describe(first)}. {b}: {describe(second)}.",
         ),
         corner="category",
         columns=(a, b, "difference", "[95 %]", "p", "Holm p"),
@@ -116,12 +118,16 @@ def defect_table(found: Scored, origins: Sequence[Origin] = ()) -> Table | None:
         types = np.array(images.defects or (), dtype=str)
         rows = []
         for defect in np.unique(types[images.labels != 0]).tolist() if len(types) else []:
-            kept = (images.labels == 0) | (types == defect)
-            own = area(images.scores[kept], images.labels[kept])
-            if math.isnan(own.low):
+            selected = (images.labels == 0) | (types == defect)
+            estimate = area(images.scores[selected], images.labels[selected])
+            if math.isnan(estimate.low):
                 unsure.append(f"{category} {defect}")
-            interval = Cell(text=f"[{own.low:.3f}, {own.high:.3f}]" if not math.isnan(own.low) else "")
-            rows.append(Row(defect, (Cell(own.value), interval, Cell(float((types == defect).sum()), 0))))
+            interval = Cell(
+                text=f"[{estimate.low:.3f}, {estimate.high:.3f}]" if not math.isnan(estimate.low) else ""
+            )
+            rows.append(
+                Row(defect, (Cell(estimate.value), interval, Cell(float((types == defect).sum()), 0)))
+            )
         if rows:
             blocks.append(Block(category, tuple(rows)))
     if not blocks:
@@ -129,7 +135,7 @@ def defect_table(found: Scored, origins: Sequence[Origin] = ()) -> Table | None:
     return Table(
         name="scores_by_defect",
         title="AUROC of single defect types",
-        caption=(f"{about(found)}. Each type against all good images of its category. {INTERVALS}.",),
+        caption=(f"{describe(found)}. Each type against all good images of its category. {INTERVALS}.",),
         corner="defect type",
         columns=("AUROC", "[95 %]", "images"),
         blocks=tuple(blocks),
@@ -150,19 +156,19 @@ def misses_table(found: Scored, most: int, origins: Sequence[Origin] = ()) -> Ta
             continue
         rows: list[Row] = []
         for label in (0, 1):
-            own = np.flatnonzero(images.labels == label)
+            indices = np.flatnonzero(images.labels == label)
             other = np.sort(images.good if label else images.anomalous)
             # The share of the other kind that is on the wrong side of each, ties counted half.
-            below, at = (np.searchsorted(other, images.scores[own], side) for side in ("left", "right"))
+            below, at = (np.searchsorted(other, images.scores[indices], side) for side in ("left", "right"))
             wrong = (below + at) / (2 * len(other))
             wrong = 1 - wrong if label else wrong
-            worst = np.lexsort((own, -wrong))[:most]
+            worst = np.lexsort((indices, -wrong))[:most]
             rows += [
                 Row(
-                    images.paths[own[i]],
+                    images.paths[indices[i]],
                     (
-                        Cell(text=images.defects[own[i]]),
-                        Cell(text=f"{images.scores[own[i]]:.4g}"),
+                        Cell(text=images.defects[indices[i]]),
+                        Cell(text=f"{images.scores[indices[i]]:.4g}"),
                         Cell(POINTS * float(wrong[i]), 1),
                     ),
                     rule_before=bool(rows) and i == worst[0],
@@ -181,8 +187,8 @@ def misses_table(found: Scored, most: int, origins: Sequence[Origin] = ()) -> Ta
         name="scores_misses",
         title="Images that are ranked worst",
         caption=(
-            f"{about(found)}. Good images that score highest and anomalous ones that score lowest, at most "
-            f"{most} of each. Beyond: on the wrong side of this share (%) of the other kind, ties half.",
+            f"{describe(found)}. Good images that score highest and anomalous ones that score lowest, at "
+            f"most {most} of each. Beyond: on the wrong side of this share (%) of the other kind, ties half.",
         ),
         corner="image",
         columns=("type", "score", "beyond"),
@@ -203,7 +209,7 @@ def _nameless(found: Scored) -> list[str]:
     return [f"No names of images were kept of {listed(without)}."] if without else []
 
 
-def about(found: Scored) -> str:
+def describe(found: Scored) -> str:
     """A configuration in words."""
     return ", ".join(f"{name}={value}" for name, value in found.choices.items())
 

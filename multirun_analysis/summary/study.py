@@ -162,8 +162,8 @@ def settle(
     weights = only(ours, "weights", choices.get("weights"))
     if weights is not None:
         ours = ours[ours["weights"] == weights]
-    asked = choices.get("input_size")
-    size = only(ours, "input_size", None if asked is None else str(asked))
+    requested_size = choices.get("input_size")
+    size = only(ours, "input_size", None if requested_size is None else str(requested_size))
     if size is not None:
         ours = ours[ours["input_size"] == int(size)]
     crop = only(ours, "center_crop", choices.get("center_crop"))
@@ -188,26 +188,26 @@ def only(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:
     AnalysisError
         If it is not there, or there are several to choose from.
     """
-    there = sorted(map(str, frame[column].dropna().unique()))
+    values = sorted(map(str, frame[column].dropna().unique()))
     option = f"--{column.replace('_', '-')}"
     if wanted is not None:
-        if wanted not in there:
+        if wanted not in values:
             raise AnalysisError(
-                f"no trials with {column} {wanted!r}; there are: {', '.join(there) or 'none'}"
+                f"no trials with {column} {wanted!r}; there are: {', '.join(values) or 'none'}"
             )
         return wanted
-    if len(there) > 1:
+    if len(values) > 1:
         raise AnalysisError(
-            f"the trials have several values of {column}: choose one with {option}: {', '.join(there)}"
+            f"the trials have several values of {column}: choose one with {option}: {', '.join(values)}"
             + (", or all" if column == "backbone" else "")
         )
-    return there[0] if there else None
+    return values[0] if values else None
 
 
 def backbones_of(frame: pd.DataFrame, task: str, preferred: str | None = None) -> list[str]:
     """The backbones of a task's trials, the preferred one first."""
-    there = map(str, trials_of(frame, task)["backbone"].dropna().unique())
-    return sorted(there, key=lambda name: (name != preferred, name))
+    names = map(str, trials_of(frame, task)["backbone"].dropna().unique())
+    return sorted(names, key=lambda name: (name != preferred, name))
 
 
 def _layer(layers: list[str], wanted: str | None, backbone: str) -> str:

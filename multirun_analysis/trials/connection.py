@@ -28,6 +28,6 @@ def experiment_ids(reader: Reader, name: str | None = None) -> list[str]:
     if name is None:
         return list(found.values())
     if name not in found:
-        there = ", ".join(sorted(found)) or "none"
-        raise AnalysisError(f"{reader.uri} has no experiment named {name!r}; it has: {there}")
+        available = ", ".join(sorted(found)) or "none"
+        raise AnalysisError(f"{reader.uri} has no experiment named {name!r}; it has: {available}")
     return [found[name]]

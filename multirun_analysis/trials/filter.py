@@ -36,15 +36,15 @@ def parse_where(text: str, frame: pd.DataFrame, option: str = "--where") -> dict
             raise AnalysisError(f"{option} {part!r}: write name=value, alternatives as name=value|value")
         if name in conditions:
             raise AnalysisError(f"{option} names {name} twice: write {name}=value|value")
-        there = {str(value): value for value in frame[name].dropna().unique()}
-        asked = [value.strip() for value in values.split("|")]
-        unknown = [value for value in asked if value not in there]
+        recorded = {str(value): value for value in frame[name].dropna().unique()}
+        requested = [value.strip() for value in values.split("|")]
+        unknown = [value for value in requested if value not in recorded]
         if unknown:
-            known = ", ".join(ordered(name, there))
+            known = ", ".join(ordered(name, recorded))
             raise AnalysisError(
                 f"{option} {part!r}: no trial has {name}={unknown[0]}; there are: {known or 'none'}"
             )
-        conditions[name] = tuple(dict.fromkeys(there[value] for value in asked))
+        conditions[name] = tuple(dict.fromkeys(recorded[value] for value in requested))
     return conditions
 
 
@@ -56,9 +56,9 @@ def check_column(name: str, frame: pd.DataFrame) -> str:
     AnalysisError
         If it is not one; the message names them all.
     """
-    there = ("sweep", "category", *dimensions(frame))
-    if name not in there:
-        raise AnalysisError(f"trials have no dimension {name!r}; there are: {', '.join(there)}")
+    columns = ("sweep", "category", *dimensions(frame))
+    if name not in columns:
+        raise AnalysisError(f"trials have no dimension {name!r}; there are: {', '.join(columns)}")
     return name
 
 

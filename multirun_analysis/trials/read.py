@@ -14,7 +14,7 @@ from multirun_analysis.errors import AnalysisError
 from multirun_analysis.trials.duplicates import drop_duplicates
 from multirun_analysis.trials.long_table import SORTED_BY, as_trials, load_trials
 from multirun_analysis.trials.run_info import Origin, RunEnd
-from multirun_analysis.trials.states import latest_state, tell_apart
+from multirun_analysis.trials.states import label_data_states, latest_state
 
 #: The sweep's name that stands for all of them.
 ALL = "all"
@@ -148,7 +148,7 @@ def unique(trials: pd.DataFrame, ends: Mapping[str, RunEnd], notes: list[str]) -
     Data sets that share a name are told apart first, and trials on images that changed since are left out.
     """
     launched = {run_id: end.launched for run_id, end in ends.items()}
-    trials, changes = latest_state(tell_apart(trials), launched)
+    trials, changes = latest_state(label_data_states(trials), launched)
     notes = [*notes, *changes]
     kept, dropped = drop_duplicates(trials, ends)
     if dropped:

@@ -158,8 +158,8 @@ def _launched(run: Run) -> int:
 
 
 def _unknown_sweep(uri: str, sweep: str, known: set[str]) -> AnalysisError:
-    there = f"it has: {', '.join(sorted(known))}" if known else "it has no sweep"
-    return AnalysisError(f"{uri} has no sweep named {sweep!r}; {there}")
+    available = f"it has: {', '.join(sorted(known))}" if known else "it has no sweep"
+    return AnalysisError(f"{uri} has no sweep named {sweep!r}; {available}")
 
 
 def _end(run: Run, launched: Mapping[str, int]) -> RunEnd:

@@ -12,11 +12,13 @@ from multirun_analysis.trials.tasks import task_names_of
 _SHOWN = 5
 
 
-def tell_apart(trials: pd.DataFrame) -> pd.DataFrame:
+def label_data_states(trials: pd.DataFrame) -> pd.DataFrame:
     """Data sets of one name but several roots, and not of the same images, become ``NAME[root=ROOT]``."""
     names = []
-    for name, own in trials[trials["data"].notna()].groupby("dataset"):
-        several = own.groupby(["category", task_names_of(own)])[["data", "root"]].nunique().gt(1).all(axis=1)
+    for name, group in trials[trials["data"].notna()].groupby("dataset"):
+        several = (
+            group.groupby(["category", task_names_of(group)])[["data", "root"]].nunique().gt(1).all(axis=1)
+        )
         if several.any():
             names.append(name)
     rows = trials["dataset"].isin(names) & trials["root"].notna()
@@ -67,5 +69,5 @@ def latest_state(trials: pd.DataFrame, launched: Mapping[str, int]) -> tuple[pd.
 
 
 def _places(trials: pd.DataFrame) -> str:
-    there = sorted(set(trials["dataset"] + "/" + trials["category"]))
-    return ", ".join(there[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
+    places = sorted(set(trials["dataset"] + "/" + trials["category"]))
+    return ", ".join(places[:_SHOWN]) + (", ..." if len(places) > _SHOWN else "")

@@ -211,19 +211,19 @@ def _noise_by_a_tenth(study: DetectionStudy) -> Claim:
 def _noise(study: DetectionStudy, statement: Statement) -> Claim:
     """Equivalence: noise - none is above minus the bound and below it for either estimator."""
     at = {"layer": study.layer, "pooling": "avg", "pca_mode": "npca50"}
-    apart = []
+    differences = []
     for estimator in ESTIMATORS:
         found = category_matrix(study, "augmentation", ["none", "noise"], at | {"estimator": estimator})
         if isinstance(found, Lacking):
             return without(statement, found.why)
-        apart.append(found.values[:, 1] - found.values[:, 0])
+        differences.append(found.values[:, 1] - found.values[:, 0])
     each = "; ".join(
         f"{estimator_name(name)} {Cell(mean, 2, signed=True).printed} [{low:+.2f}, {high:+.2f}]"
-        for name, values in zip(ESTIMATORS, apart, strict=True)
+        for name, values in zip(ESTIMATORS, differences, strict=True)
         for mean, low, high in [_ends(POINTS * values)]
     )
     words = f"{_at(study, at)}, noise - none: {each}; the larger of the two sizes; {statement.setting}"
-    return judge(replace(statement, setting=words), np.column_stack(apart))
+    return judge(replace(statement, setting=words), np.column_stack(differences))
 
 
 def _ends(values: Floats) -> tuple[float, float, float]:
@@ -239,10 +239,15 @@ def _backbones(study: DetectionStudy) -> Claim:
     columns = []
     for name in (PAPER_BACKBONE, "resnet18"):
         try:
-            own = study if name == study.backbone else choose_study(study.frame, backbone=name)
+            backbone_study = study if name == study.backbone else choose_study(study.frame, backbone=name)
         except AnalysisError as error:
             return without(statement, str(error))
-        found = category_matrix(own, "layer", [_levels(own)[-1] if _levels(own) else own.layer], TABLE3)
+        found = category_matrix(
+            backbone_study,
+            "layer",
+            [_levels(backbone_study)[-1] if _levels(backbone_study) else backbone_study.layer],
+            TABLE3,
+        )
         if isinstance(found, Lacking):
             return without(statement, f"{name}: {found.why}")
         columns.append(found.values)

@@ -32,16 +32,16 @@ def comparison(study: DetectionStudy) -> str:
 
 def fixed(study: DetectionStudy, **choices: str | None) -> str:
     """The choices that are the same in every cell."""
-    there = {"backbone": study.backbone, **{name: choices.get(name) for name in ORDER}}
-    return f"Fixed: {', '.join(f'{name}={value}' for name, value in there.items() if value)}."
+    settings = {"backbone": study.backbone, **{name: choices.get(name) for name in ORDER}}
+    return f"Fixed: {', '.join(f'{name}={value}' for name, value in settings.items() if value)}."
 
 
 def absent(
-    name: str, title: str, varied: str, there: list[str], choices: dict[str, str], experiment: str
+    name: str, title: str, varied: str, available: list[str], choices: dict[str, str], experiment: str
 ) -> Absent:
     """Why a table is not made, and the experiment that makes its trials."""
     at = ", ".join(f"{key}={value}" for key, value in choices.items())
-    have = f"only {varied} {there[0]}" if there else "no trials"
+    have = f"only {varied} {available[0]}" if available else "no trials"
     return Absent(
         name,
         title,

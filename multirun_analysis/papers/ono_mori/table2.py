@@ -44,9 +44,9 @@ def one_layer(study: DetectionStudy) -> Table | Absent:
 
 def all_layers(study: DetectionStudy) -> Table | Absent:
     """Table 2 with every value a mean over the backbone's layers."""
-    there = sorted(study.has("layer", pooling="avg", augmentation="none"), key=layer_order)
+    present = sorted(study.has("layer", pooling="avg", augmentation="none"), key=layer_order)
     layers = sorted(study.works("layer", pooling="avg", augmentation="none"), key=layer_order)
-    left_out = [layer for layer in there if layer not in layers]
+    left_out = [layer for layer in present if layer not in layers]
     title = "Table 2 averaged over all layers (not in the paper): reduction and mean AUROC"
     if len(layers) < 2:
         return absent("table2_all_layers", title, "layer", layers, {"pooling": "avg"}, GRID)
@@ -155,20 +155,20 @@ def _nearest(blocks: dict[str, Block], theirs: Block) -> tuple[str | None, list[
     """The estimator nearest to the paper among those that share most cells with it, and all distances."""
     found: dict[str, tuple[int, float]] = {}
     for name, block in blocks.items():
-        apart = [
+        distance = [
             abs(cell.value)
             for row in difference_block("", block, theirs).rows
             for cell in row.cells
             if cell.value is not None
         ]
-        if apart:
-            found[name] = (len(apart), sum(apart) / len(apart))
+        if distance:
+            found[name] = (len(distance), sum(distance) / len(distance))
     if not found:
         return None, []
     printed = len([cell for row in theirs.rows for cell in row.cells if not cell.blank])
     most = max(cells for cells, _ in found.values())
     nearest = min((name for name in found if found[name][0] == most), key=lambda name: found[name][1])
-    parts = [f"{estimator_name(n)} {apart:.3f} ({cells})" for n, (cells, apart) in found.items()]
+    parts = [f"{estimator_name(n)} {distance:.3f} ({cells})" for n, (cells, distance) in found.items()]
     return nearest, [
         f"Nearest to the published values: {estimator_name(nearest)}, mean absolute difference "
         f"{found[nearest][1]:.3f} over {most} of {printed} cells.",

@@ -87,9 +87,9 @@ def table4(study: DetectionStudy) -> Table | Absent:
     """Mean AUROC by pooling, for MVG and k-NN."""
     title = "Table 4: mean AUROC by pooling"
     choices = {"layer": study.layer, "augmentation": "none", "pca_mode": "npca50"}
-    there = [pooling for pooling in study.has("pooling", **choices) if pooling in POOLINGS]
-    if len(there) < 2:
-        return absent("table4", title, "pooling", there, choices, POOLING_SWEEP)
+    poolings = [pooling for pooling in study.has("pooling", **choices) if pooling in POOLINGS]
+    if len(poolings) < 2:
+        return absent("table4", title, "pooling", poolings, choices, POOLING_SWEEP)
     pivot = _of_estimators(study, "pooling", choices, POOLINGS)
     if reason := why_empty([pivot], len(study.categories)):
         return Absent("table4", title, reason)
@@ -124,10 +124,10 @@ def augmentation(study: DetectionStudy) -> Table | Absent:
     """Mean AUROC by augmentation, and how far each is from none."""
     title = "Augmentation: mean AUROC and difference to none"
     choices = {"layer": study.layer, "pooling": "avg", "pca_mode": "npca50"}
-    there = study.has("augmentation", **choices)
-    if len(there) < 2:
-        return absent("augmentation", title, "augmentation", there, choices, AUGMENTATION_SWEEP)
-    columns = tuple(dict.fromkeys([*AUGMENTATIONS, *there]))
+    augmentations = study.has("augmentation", **choices)
+    if len(augmentations) < 2:
+        return absent("augmentation", title, "augmentation", augmentations, choices, AUGMENTATION_SWEEP)
+    columns = tuple(dict.fromkeys([*AUGMENTATIONS, *augmentations]))
     pivot = _of_estimators(study, "augmentation", choices, columns)
     if reason := why_empty([pivot], len(study.categories)):
         return Absent("augmentation", title, reason)

@@ -79,14 +79,14 @@ def published_points() -> list[Point]:
 def _draw(points: list[Point]) -> Figure:
     figure, axes = panels(1, len(METRICS), 7.2, 3.6)
     names = list(dict.fromkeys([*LOCALIZERS.values(), *(point.name for point in points)]))
-    for own, metric in zip(axes, METRICS, strict=True):
+    for axis, metric in zip(axes, METRICS, strict=True):
         for point in published_points():
-            _mark(own, point, metric, names.index(point.name), published=True)
+            _mark(axis, point, metric, names.index(point.name), published=True)
         for point in points:
-            _mark(own, point, metric, names.index(point.name), published=False)
-        own.set_xscale("log")
-        own.set_xlabel("milliseconds an image")
-        own.set_ylabel(f"{METRICS[metric]} [%]")
+            _mark(axis, point, metric, names.index(point.name), published=False)
+        axis.set_xscale("log")
+        axis.set_xlabel("milliseconds an image")
+        axis.set_ylabel(f"{METRICS[metric]} [%]")
     present = [point.name for point in points]
     handles = [
         Line2D([], [], color=_colour(i), marker=MARKERS[i % len(MARKERS)], linestyle="", label=name)

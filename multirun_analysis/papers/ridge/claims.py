@@ -53,11 +53,11 @@ def ridge_claims_table(claims: Sequence[Claim], study: LocalizationStudy) -> Tab
 def _accurate(study: LocalizationStudy, measured: Measurements, other: str, metric: str) -> Claim:
     name, word = LOCALIZERS[other], METRICS[metric]
     published = ridge_table1()
-    apart = published[RIDGE, metric] - published[other, metric]
+    difference = published[RIDGE, metric] - published[other, metric]
     statement = Statement(
         f"as_accurate_as_{other}_{metric}",
         f"ridge is as accurate as {name} ({word})",
-        f"{Cell(apart, 1, signed=True).printed} (ridge - {name})",
+        f"{Cell(difference, 1, signed=True).printed} (ridge - {name})",
         bound=-MARGIN,
     )
     labels = _labels(study, other)

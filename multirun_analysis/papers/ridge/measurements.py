@@ -70,17 +70,17 @@ class Measurements:
         """What each localizer's seconds were measured on."""
         trials = self.pivot.trials.dropna(subset=["device"])
         return {
-            str(name): tuple(sorted(map(str, those.unique())))
-            for name, those in trials.groupby("localizer", sort=False)["device"]
+            str(name): tuple(sorted(map(str, group.unique())))
+            for name, group in trials.groupby("localizer", sort=False)["device"]
         }
 
     def measured_on(self) -> list[str]:
         """The device, and a warning where there are several."""
         devices = self.devices()
-        distinct = sorted({device for those in devices.values() for device in those})
+        distinct = sorted({device for names in devices.values() for device in names})
         if len(distinct) < 2:
             return [f"Measured on: {listed(distinct) or 'device not recorded'}."]
-        each = [f"{localizer_name(name)} on {' and '.join(those)}" for name, those in devices.items()]
+        each = [f"{localizer_name(name)} on {' and '.join(names)}" for name, names in devices.items()]
         return [f"WARNING: measured on different devices, not to be compared: {'; '.join(each)}."]
 
     def notes(self) -> list[str]:
@@ -112,8 +112,10 @@ def measure(study: LocalizationStudy) -> Measurements:
     values = {name: pd.DataFrame(wide[name]) for name in RECORDED}
     seconds, running = {}, pd.DataFrame(0.0, index=index, columns=columns)
     for step, column in STEPS.items():
-        own = values[column]
-        running = running + (own.where(own > 0) if column == "backbone_seconds" else own)
+        column_seconds = values[column]
+        running = running + (
+            column_seconds.where(column_seconds > 0) if column == "backbone_seconds" else column_seconds
+        )
         seconds[step] = running
     return Measurements(pivot, values, seconds)
 
@@ -158,7 +160,7 @@ def _places(flags: pd.DataFrame) -> str:
     """Where a flag is set, by localizer."""
     places = []
     for localizer in flags.columns[flags.any(axis=0)]:
-        own = flags.index[flags[localizer]]
-        where = "every category" if len(own) == len(flags) else listed(map(str, own))
+        affected = flags.index[flags[localizer]]
+        where = "every category" if len(affected) == len(flags) else listed(map(str, affected))
         places.append(f"{localizer_name(str(localizer))} ({where})")
     return "; ".join(places)

@@ -115,10 +115,10 @@ def choose_localization(
     """
     wanted = choices.pop("task", None)
     study = settle(frame, LOCALIZATION, RIDGE_BACKBONE, origins, choices)
-    own = study.trials()
-    tasks = sorted(map(str, own["task"].unique()))
-    task = str(only(own, "task", LOCALIZATION if wanted is None and LOCALIZATION in tasks else wanted))
-    localizers = own.loc[own["task"] == task, "localizer"].dropna().unique()
+    chosen = study.trials()
+    tasks = sorted(map(str, chosen["task"].unique()))
+    task = str(only(chosen, "task", LOCALIZATION if wanted is None and LOCALIZATION in tasks else wanted))
+    localizers = chosen.loc[chosen["task"] == task, "localizer"].dropna().unique()
     return LocalizationStudy(
         **vars(study),
         task=task,

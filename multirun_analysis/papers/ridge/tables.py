@@ -57,14 +57,14 @@ def table1(study: LocalizationStudy, measured: Measurements) -> Table | Absent:
     headers = {label: localizer_name(label) for label in study.localizers}
     ours = {headers[label]: _accuracy(measured, label) + _seconds(measured, label) for label in headers}
     published = {name: _published(key) for key, name in LOCALIZERS.items()}
-    apart = {
-        headers[label]: _apart(study, measured, label)
+    differences = {
+        headers[label]: _difference_cells(study, measured, label)
         for label in headers
         if label.partition("[")[0] in LOCALIZERS
     }
     blocks = [_block("ours", ours, best=True), _block("published", published, best=True)]
-    if apart:
-        blocks.append(_block("difference (ours - published)", apart))
+    if differences:
+        blocks.append(_block("difference (ours - published)", differences))
     blocks += [
         _block("ours: milliseconds an image", {headers[n]: _milliseconds(measured, n) for n in headers}),
         _block("published: milliseconds an image", _published_times(1000 / RIDGE_TEST_IMAGES)),
@@ -119,16 +119,16 @@ def _published(key: str) -> list[Cell]:
     return [*accuracy, Cell(table[key, "score_seconds"], 2), BLANK, BLANK, Cell(float(RIDGE_TEST_IMAGES), 0)]
 
 
-def _apart(study: LocalizationStudy, measured: Measurements, label: str) -> list[Cell]:
+def _difference_cells(study: LocalizationStudy, measured: Measurements, label: str) -> list[Cell]:
     """Ours minus published, in points; none of seconds, which are of other computers."""
     key = label.partition("[")[0]
-    apart = [
+    differences = [
         BLANK
         if metric in study.variants
         else difference(ours, Cell(ridge_table1()[key, PUBLISHED[metric]], 1))
         for metric, ours in zip(ACCURACY, _accuracy(measured, label), strict=True)
     ]
-    return [*apart, *[BLANK] * (len(STEPS) + 1)]
+    return [*differences, *[BLANK] * (len(STEPS) + 1)]
 
 
 def _milliseconds(measured: Measurements, label: str) -> list[Cell]:
