@@ -41,6 +41,11 @@ def seed_of(digest: str) -> int:
     return int(hashlib.blake2b(digest.encode(), digest_size=8).hexdigest(), 16) >> 1
 
 
+def seeds_of(seed: int, count: int) -> list[int]:
+    """So many seeds: the given one, and others that follow from it."""
+    return [seed, *(seed_of(fingerprint(seed, i)) for i in range(1, count))]
+
+
 def file_digest(path: Path) -> str:
     """BLAKE2b digest of a file's bytes."""
     with path.open("rb") as stream:

@@ -8,24 +8,28 @@ from typing import Any, cast
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.instantiate import construct
 from anomaly_sweep.localization.base import Localizer
+from anomaly_sweep.localization.seeds import SEED, without_seeds
 
 _METHODS = ("levels", "partial_fit", "finish", "score", "fit_bytes", "operations")
 
 
-def build(config: Mapping[str, Any]) -> Localizer:
+def build(config: Mapping[str, Any], seed: int | None = None) -> Localizer:
     """An unfitted localizer.
 
     Parameters
     ----------
     config : mapping
-        ``name``, ``_target_`` and the target's arguments.
+        ``name``, ``_target_``, the target's arguments, and ``seeds``, of which this is one.
+    seed : int or None
+        Instead of the config's.
 
     Raises
     ------
     ConfigError
         As :func:`anomaly_sweep.instantiate.construct`, or if what is made is no localizer.
     """
-    localizer = construct("localizer", config)
+    arguments = without_seeds(config)
+    localizer = construct("localizer", arguments if seed is None else {**arguments, SEED: seed})
     lacking = [name for name in _METHODS if not hasattr(localizer, name)]
     if lacking:
         raise ConfigError(f"localizer {config['name']}: {config['_target_']} has no {lacking[0]}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -26,6 +27,13 @@ from anomaly_sweep.tracking.names import STATUS_FAILED, STATUS_OK
 
 log = logging.getLogger(__name__)
 
+#: Metrics of a result.
+METRICS = (
+    *("image_auroc", "image_ap", "image_f1max", "image_fpr95"),
+    *("pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_mvtec"),
+)
+#: Those whose spread between seeds is kept.
+SPREAD = ("image_auroc", "pixel_auroc", "aupro")
 #: Fields of a result that hold a value for each test image.
 PER_IMAGE = ("scores", "labels")
 
@@ -63,8 +71,8 @@ class TrialResult:
 
     ``scores`` (float64, little-endian, ties settled) and ``labels`` (int8, 1 for anomalous) have one value a
     test image, in the order of the category's; the image metrics are of these scores. They are no part of
-    what makes two results equal. Of several seeds (``seeds`` of a flow) metrics are means over the seeds,
-    ``image_auroc_sd`` is the AUROC's standard deviation between them, and the scores are the first one's.
+    what makes two results equal. Of several seeds (``estimator.seeds``, ``localizer.seeds``) see
+    :func:`over_seeds`.
     """
 
     fingerprint: str
@@ -89,6 +97,8 @@ class TrialResult:
     pixel_ap: float | None = None
     pixel_f1max: float | None = None
     image_auroc_sd: float | None = None
+    pixel_auroc_sd: float | None = None
+    aupro_sd: float | None = None
     scores: bytes | None = field(default=None, compare=False, repr=False)
     labels: bytes | None = field(default=None, compare=False, repr=False)
 
@@ -302,6 +312,25 @@ def features_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
 def training_fingerprint(shard: Shard, levels: Sequence[str]) -> str:
     """Identity of a shard's training features at some levels, whatever anything is called."""
     return fingerprint([shard.training_content(level) for level in levels or (None,)])
+
+
+def over_seeds(results: Sequence[TrialResult]) -> TrialResult:
+    """One trial's result of those of its seeds.
+
+    Metrics are means over the seeds; the ``_sd`` fields are standard deviations between them (ddof 1), None
+    for one seed. All else, the scores too, is the first one's.
+    """
+    first, *others = results
+    if not others:
+        return first
+
+    def values(name: str) -> list[float] | None:
+        found = [getattr(result, name) for result in results]
+        return None if None in found else found
+
+    means = {name: None if (each := values(name)) is None else fmean(each) for name in METRICS}
+    spread = {f"{name}_sd": None if (each := values(name)) is None else stdev(each) for name in SPREAD}
+    return replace(first, **means, **spread)
 
 
 def guarded(trial: Trial, compute: Callable[..., TrialResult], *arguments: Any) -> TrialResult:

@@ -25,14 +25,16 @@ _TAG_LENGTH = 8000
 #: Metric columns of a run's per-class table -> their headings.
 _SHOWN = {
     "image_auroc": "image AUROC",
-    "image_auroc_sd": "SD of seeds",
+    "image_auroc_sd": "its SD of seeds",
     "image_ap": "AP",
     "image_f1max": "F1max",
     "image_fpr95": "FPR95",
     "pixel_auroc": "pixel AUROC",
+    "pixel_auroc_sd": "its SD of seeds",
     "pixel_ap": "pixel AP",
     "pixel_f1max": "pixel F1max",
     "aupro": "AUPRO",
+    "aupro_sd": "its SD of seeds",
 }
 
 

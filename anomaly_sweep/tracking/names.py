@@ -31,9 +31,11 @@ PREFIXES = {
     "image_f1max": "f1max/",
     "image_fpr95": "fpr95/",
     "pixel_auroc": "pixel_auroc/",
+    "pixel_auroc_sd": "pixel_auroc_sd/",
     "pixel_ap": "pixel_ap/",
     "pixel_f1max": "pixel_f1max/",
     "aupro": "aupro/",
+    "aupro_sd": "aupro_sd/",
     "aupro_mvtec": "aupro_mvtec/",
 }
 MEAN = "mean"
@@ -117,14 +119,16 @@ TRIAL_COLUMNS = (
     "estimator",
     "localizer",
     "image_auroc",
-    "image_auroc_sd",  # standard deviation between the seeds of a flow; missing for one seed
+    "image_auroc_sd",  # standard deviation between seeds, as the others of its kind; missing for one seed
     "image_ap",  # average precision
     "image_f1max",  # F1 at the threshold that is best on the test images
     "image_fpr95",  # false positive rate at 95 % recall; less is better
-    "pixel_auroc",  # this and the next four for localization only
+    "pixel_auroc",  # this and the next six for localization only
+    "pixel_auroc_sd",
     "pixel_ap",
     "pixel_f1max",
     "aupro",
+    "aupro_sd",
     "aupro_mvtec",  # AUPRO at the 100 thresholds of MVTec's evaluation code
     "n_features",  # columns after the reduction
     "n_train",

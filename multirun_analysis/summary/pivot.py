@@ -48,9 +48,13 @@ MEASURES = {
     "image_f1max": Measure("F1max"),
     "image_fpr95": Measure("FPR at 95 % recall", lowest=True),
     "pixel_auroc": Measure("pixel AUROC", task="localization"),
+    "pixel_auroc_sd": Measure(
+        "standard deviation of pixel AUROC between seeds", lowest=True, task="localization"
+    ),
     "pixel_ap": Measure("pixel average precision", task="localization"),
     "pixel_f1max": Measure("pixel F1max", task="localization"),
     "aupro": Measure("AUPRO", task="localization"),
+    "aupro_sd": Measure("standard deviation of AUPRO between seeds", lowest=True, task="localization"),
     "aupro_mvtec": Measure("AUPRO (100 thresholds)", task="localization"),
     "fit_seconds": _amount("seconds of fitting"),
     "score_seconds": _amount("seconds of scoring the test images"),

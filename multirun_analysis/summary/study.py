@@ -233,6 +233,6 @@ def of_seeds(pivots: Sequence[MeanTable]) -> list[str]:
     if spread.empty:
         return []
     return [
-        f"Flows of several seeds are their means; standard deviation of a trial's AUROC between seeds: "
+        f"Trials of several seeds are their means; standard deviation of a trial's AUROC between seeds: "
         f"{100 * spread.mean():.2f} points on average, {100 * spread.max():.2f} at most."
     ]

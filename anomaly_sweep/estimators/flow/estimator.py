@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from anomaly_sweep.errors import ConfigError, EstimatorError
 from anomaly_sweep.estimators.base import STACK, Capability
 from anomaly_sweep.estimators.flow.settings import FAST, FlowSettings, flow_settings
-from anomaly_sweep.fingerprint import fingerprint, seed_of
 from anomaly_sweep.metrics.ties import ScoreScale
 
 if TYPE_CHECKING:
@@ -56,11 +55,6 @@ class CouplingFlow:
         self.seed = seed
         self.device = device
         self.seeds = seeds
-
-    @staticmethod
-    def seeds_of(seed: int, count: int) -> list[int]:
-        """So many seeds: the given one, and others that follow from it."""
-        return [seed, *(seed_of(fingerprint(seed, i)) for i in range(1, count))]
 
     @property
     def score_scale(self) -> ScoreScale:

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.errors import AnomalySweepError, EstimatorError
 from anomaly_sweep.estimators.create import Detector, build
+from anomaly_sweep.fingerprint import seeds_of
 from anomaly_sweep.metrics.ties import ScoreScale
-from anomaly_sweep.tasks.base import TrialResult, guarded, of_images
+from anomaly_sweep.tasks.base import TrialResult, guarded, of_images, over_seeds
 from anomaly_sweep.tasks.detection.reductions import Matrix, Reductions
 from anomaly_sweep.tasks.detection.trial import DetectionTrial
 from anomaly_sweep.tracking.names import STATUS_OK
@@ -47,9 +47,7 @@ def run_flows(
         return
     assert isinstance(model, CouplingFlow)
     chosen = flows[0][1].estimator.get("seed")
-    seeds = [
-        CouplingFlow.seeds_of(trial.seed if chosen is None else model.seed, model.seeds) for _, trial in flows
-    ]
+    seeds = [seeds_of(trial.seed if chosen is None else model.seed, model.seeds) for _, trial in flows]
     members = [(i, seed) for i, own in enumerate(seeds) for seed in own]
     refits = [reduced.refit(trial.pca_mode) for reduced, trial in flows]
     ended: dict[int, list[_Flow]] = defaultdict(list)
@@ -107,25 +105,25 @@ def _of_seeds(
     scale: ScoreScale,
     labels: Labels,
 ) -> TrialResult:
-    """Mean of each metric over the seeds' flows, spread of the AUROC, scores of the first."""
+    """Metrics over the seeds' flows, and the seconds of all of them."""
     scores = []
     for flow in flows:
         if isinstance(flow.scores, str):
             raise EstimatorError(flow.scores)
         scores.append(flow.scores)
-    every = of_images(reduced.of_all(np.stack(scores)), labels, scale)
-    metrics = [name for name, value in every[0].items() if isinstance(value, float)]
-    means = {name: fmean(one[name] for one in every) for name in metrics}
-    return TrialResult(
-        trial.fingerprint,
-        STATUS_OK,
-        n_features=train.shape[1],
-        n_train=len(train),
-        fit_seconds=sum(flow.fit for flow in flows),
-        score_seconds=sum(flow.score for flow in flows),
-        image_auroc_sd=stdev(one["image_auroc"] for one in every) if len(every) > 1 else None,
-        **every[0] | means,
-    )
+    each = [
+        TrialResult(
+            trial.fingerprint,
+            STATUS_OK,
+            n_features=train.shape[1],
+            n_train=len(train),
+            fit_seconds=sum(flow.fit for flow in flows),
+            score_seconds=sum(flow.score for flow in flows),
+            **images,
+        )
+        for images in of_images(reduced.of_all(np.stack(scores)), labels, scale)
+    ]
+    return over_seeds(each)
 
 
 def _run_one(reduced: Reductions, labels: Labels, trial: DetectionTrial) -> TrialResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.localization.create import build
+from anomaly_sweep.localization.seeds import seeds_of_config
 from anomaly_sweep.tasks.base import ShardWork
 from anomaly_sweep.tasks.forecast import Rates
 from anomaly_sweep.tasks.localization.trial import LocalizationTrial, trials_of
@@ -20,7 +21,8 @@ def trial_costs(work: ShardWork, network: NetworkCost, rates: Rates) -> dict[str
     return {
         trial.fingerprint: (
             LOCALIZER,
-            _operations(trial, work, network) / rates.flops + _PIXEL_SECONDS * pixels,
+            len(seeds_of_config(trial.localizer))
+            * (_operations(trial, work, network) / rates.flops + _PIXEL_SECONDS * pixels),
         )
         for trial in trials_of(work)
     }

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -21,12 +24,13 @@ from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.localization.base import Localizer, Shapes
 from anomaly_sweep.localization.create import build
 from anomaly_sweep.localization.render import render
+from anomaly_sweep.localization.seeds import SEED, seeds_of_config
 from anomaly_sweep.metrics.regions import pixel_metrics
 from anomaly_sweep.metrics.ties import ScoreScale
-from anomaly_sweep.tasks.base import ShardWork, Tick, TrialResult, of_images, reason_of
+from anomaly_sweep.tasks.base import ShardWork, Tick, TrialResult, of_images, over_seeds, reason_of
 from anomaly_sweep.tasks.localization.outputs import write_outputs
 from anomaly_sweep.tasks.localization.trial import LocalizationTrial, trials_of
-from anomaly_sweep.tracking.names import STATUS_OK
+from anomaly_sweep.tracking.names import STATUS_OK, TOTALS
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +70,32 @@ def run_localizations(
             for level in trial.levels:
                 if level in unusable:
                     raise AnomalySweepError(unusable[level])
-            runs.append(_Run(trial))
+            runs += [_Run(trial, seed) for seed in seeds_of_config(trial.localizer)]
         except Exception as error:
             keep(TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}")))
+    ended: dict[str, list[TrialResult]] = defaultdict(list)
     for together in fitting_together(runs, shapes, len(shard.category.train), budget):
         try:
             _pass(together, _stream(shard, [run.trial for run in together], runtime, decoders, tick))
         except Exception as error:  # the maps': every trial's
             reason = reason_of(error, f"shard {shard.category.name}")
             for run in together:
-                keep(TrialResult.failed(run.trial.fingerprint, reason))
-            continue
+                run.reason = run.reason or reason
         for run in together:
-            keep(run.result(shard, masks, Path(runtime.cache_dir).expanduser()))
+            of_trial = ended[run.trial.fingerprint]
+            of_trial.append(run.result(shard, masks, Path(runtime.cache_dir).expanduser()))
+            if len(of_trial) == len(seeds_of_config(run.trial.localizer)):
+                keep(_of_seeds(of_trial))
     return results
+
+
+def _of_seeds(results: Sequence[TrialResult]) -> TrialResult:
+    """One result of those of a trial's seeds; a failure of one is the trial's. Seconds are means."""
+    for result in results:
+        if not result.ok:
+            return result
+    seconds = {name: fmean(getattr(result, name) for result in results) for name in TOTALS}
+    return replace(over_seeds(results), **seconds)
 
 
 def largest_fit(work: ShardWork, runtime: RuntimeConf) -> float:
@@ -188,11 +204,15 @@ def _pass(runs: Sequence[_Run], stream: MapStream) -> None:
 
 
 class _Run:
-    """One trial on its way from the first training map to its result."""
+    """One seed of a trial on its way from the first training map to its result.
 
-    def __init__(self, trial: LocalizationTrial) -> None:
+    What is kept beside the numbers is the first seed's.
+    """
+
+    def __init__(self, trial: LocalizationTrial, seed: int | None = None) -> None:
         self.trial = trial
-        self.localizer: Localizer = build(trial.localizer)
+        self.localizer: Localizer = build(trial.localizer, seed)
+        self._writes = seed is None or seed == trial.localizer[SEED]
         self.reason: str | None = None
         self.n_train = self.fit_bytes = 0
         self.fit_seconds = self.score_seconds = self.map_seconds = self.backbone_seconds = 0.0
@@ -281,7 +301,8 @@ class _Run:
             pixel_f1max=pixel.f1max,
             **images,
         )
-        write_outputs(cache_dir, self.trial, shard, maps, masks)
+        if self._writes:
+            write_outputs(cache_dir, self.trial, shard, maps, masks)
 
     def _stop(self, batch: MapBatch) -> None:
         """Wait for the device, so that the clock tells the truth."""

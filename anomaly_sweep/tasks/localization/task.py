@@ -12,6 +12,7 @@ from anomaly_sweep.errors import ConfigError, DatasetError
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.cache.store import FeatureCache
 from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.localization.seeds import SEEDS, seeds_of_config, without_seeds
 from anomaly_sweep.tasks.base import ShardWork, Task, Tick, TrialResult
 from anomaly_sweep.tasks.forecast import Rates
 from anomaly_sweep.tasks.localization.trial import LOCALIZATION_VERSION, LocalizationTrial, trials_of
@@ -33,8 +34,11 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
                 f"augmentation={nodes['augmentation'].name} has no meaning with task=localization, whose "
                 "training images are taken as they are; leave augmentation out"
             )
+        localizer = dict(nodes["localizer"])
+        if SEEDS in localizer and len(seeds_of_config(localizer)) == 1:
+            localizer[SEEDS] = 1  # nothing is drawn: several would be the same
         return LocalizationConfiguration(
-            **{name: nodes[name] for name in ("dataset", "backbone", "task", "localizer")}
+            localizer=localizer, **{name: nodes[name] for name in ("dataset", "backbone", "task")}
         )
 
     def check(self, configurations: Sequence[LocalizationConfiguration]) -> None:
@@ -54,6 +58,8 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
         task = configuration.task
         measured = (task.sigma, task.fpr_limit, task.connectivity, task.average, task.images)
         arguments = {key: value for key, value in configuration.localizer.items() if key != "name"}
+        if len(seeds_of_config(arguments)) == 1:
+            arguments = without_seeds(arguments)
         return fingerprint("localization", LOCALIZATION_VERSION, measured, arguments)
 
     def trial(

@@ -142,6 +142,28 @@ def about_defaults(study: LocalizationStudy) -> list[str]:
     ]
 
 
+def about_seeds(measured: Measurements) -> list[str]:
+    """What another seed does to a category's figures, where localizers were run with several."""
+    trials = measured.pivot.trials
+    each = []
+    for localizer in trials["localizer"].dropna().unique():
+        rows = trials[trials["localizer"] == localizer]
+        found = {
+            words: 100 * rows[f"{metric}_sd"].mean()
+            for metric, words in {**METRICS, "image_auroc": "image ROCAUC"}.items()
+            if f"{metric}_sd" in rows and rows[f"{metric}_sd"].notna().any()
+        }
+        if found:
+            spreads = ", ".join(f"{words} {spread:.2f}" for words, spread in found.items())
+            each.append(f"{localizer_name(str(localizer))} {spreads}")
+    if not each:
+        return []
+    return [
+        "Of several seeds values and seconds are means; standard deviation of a category's value between "
+        f"seeds, in points, mean over categories: {'; '.join(each)}."
+    ]
+
+
 def notes_of(study: LocalizationStudy, measured: Measurements) -> tuple[str, ...]:
     """What stands under every table: variants, coverage, what lacks, provenance."""
     lines = [
@@ -149,7 +171,7 @@ def notes_of(study: LocalizationStudy, measured: Measurements) -> tuple[str, ...
         for metric, settings in study.variants.items()
         if metric in METRICS
     ]
-    lines += [*study.coverage([measured.pivot]), *measured.notes()]
+    lines += [*study.coverage([measured.pivot]), *measured.notes(), *about_seeds(measured)]
     lines += about_defaults(study)
     if study.others:
         lines.append(f"Left out, choose with --task: {listed(study.others)}.")

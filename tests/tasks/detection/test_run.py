@@ -16,9 +16,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from anomaly_sweep.config import PcaModeConf
-from anomaly_sweep.estimators.flow import CouplingFlow
 from anomaly_sweep.features.pooled import ShardFeatures
-from anomaly_sweep.fingerprint import fingerprint
+from anomaly_sweep.fingerprint import fingerprint, seeds_of
 from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.detection.run import run_trials
 from anomaly_sweep.tasks.detection.trial import DetectionTrial
@@ -458,10 +457,10 @@ def test_a_flow_of_gaussian_features_is_mvg() -> None:
 def test_several_seeds_are_their_mean_and_spread() -> None:
     features, labels = two_levels()
     several = {**FLOW, "seed": 3, "seeds": 4}
-    own = CouplingFlow.seeds_of(3, 4)
+    own = seeds_of(3, 4)
     assert own[0] == 3
     assert len(set(own)) == 4
-    assert CouplingFlow.seeds_of(3, 2) == own[:2]
+    assert seeds_of(3, 2) == own[:2]
     trials = grid(several, levels=("2",))
     alone = {seed: grid({**FLOW, "seed": seed}, levels=("2",)) for seed in own}
     found = by_print(run_trials(features, labels, [*trials, *(t for some in alone.values() for t in some)]))

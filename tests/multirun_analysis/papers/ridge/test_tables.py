@@ -442,3 +442,16 @@ def test_measured_frames_follow_the_study() -> None:
     for frame in (*found.values.values(), *found.seconds.values()):
         assert list(frame.columns) == list(study.localizers)
         assert list(frame.index) == list(CATEGORIES)
+
+
+def test_the_spread_of_seeds_is_told_under_every_table(whole: pd.DataFrame) -> None:
+    padim = whole["localizer"].eq("padim")
+    spread = whole["category"].map({name: 0.001 * (i + 1) for i, name in enumerate(CATEGORIES)})
+    several = whole.assign(
+        pixel_auroc_sd=spread.where(padim), aupro_sd=(2 * spread).where(padim), image_auroc_sd=float("nan")
+    )
+    mean = 100 * spread.groupby(whole["category"]).first().mean()
+    expected = f"PaDiM ROCAUC {mean:.2f}, PRO {2 * mean:.2f}."
+    for name in ("ridge_table1", "ridge_categories", "ridge_times"):
+        assert sum(note.endswith(expected) for note in made(several, name).notes) == 1
+        assert not any("seeds" in note for note in made(whole, name).notes)
