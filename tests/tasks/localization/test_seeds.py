@@ -55,13 +55,15 @@ def test_one_seed_is_the_trial_it_was(tiny_dataset: Path, tmp_path: Path) -> Non
     again = run(tmp_path, tiny_dataset, {**PADIM, "seeds": 1}, {**localizer(), "seeds": 4})
     other = run(tmp_path, tiny_dataset, {**PADIM, "seeds": 2})
     known = [[row["fingerprint"] for one in found for row in one.rows] for found in (first, again, other)]
-    assert known[0] == known[1] and not set(known[0]) & set(known[2])
+    assert known[0] == known[1]
+    assert not set(known[0]) & set(known[2])
 
 
 def test_a_failing_seed_fails_the_trial(tiny_dataset: Path, tmp_path: Path) -> None:
     broken = {**localizer(breaks="score"), "_target_": f"{__name__}.Drawing", "seed": 0, "seeds": 2}
     (outcome,) = run(tmp_path, tiny_dataset, broken)
-    assert len(outcome.failures) == 2 and "broken in score" in outcome.failures[0]
+    assert len(outcome.failures) == 2
+    assert "broken in score" in outcome.failures[0]
 
 
 def Drawing(*, seed: int, **arguments: Any) -> Any:
