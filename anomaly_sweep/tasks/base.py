@@ -328,8 +328,12 @@ def over_seeds(results: Sequence[TrialResult]) -> TrialResult:
         found = [getattr(result, name) for result in results]
         return None if None in found else found
 
-    means = {name: None if (each := values(name)) is None else fmean(each) for name in METRICS}
-    spread = {f"{name}_sd": None if (each := values(name)) is None else stdev(each) for name in SPREAD}
+    means: dict[str, Any] = {
+        name: None if (each := values(name)) is None else fmean(each) for name in METRICS
+    }
+    spread: dict[str, Any] = {
+        f"{name}_sd": None if (each := values(name)) is None else stdev(each) for name in SPREAD
+    }
     return replace(first, **means, **spread)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def _of_seeds(results: Sequence[TrialResult]) -> TrialResult:
     for result in results:
         if not result.ok:
             return result
-    seconds = {name: fmean(getattr(result, name) for result in results) for name in TOTALS}
+    seconds: dict[str, Any] = {name: fmean(getattr(result, name) for result in results) for name in TOTALS}
     return replace(over_seeds(results), **seconds)
 
 
