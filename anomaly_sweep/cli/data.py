@@ -14,10 +14,8 @@ from anomaly_sweep.datasets import (
     FileIndex,
     Problem,
     check_dataset,
-    count_images,
-    list_categories,
 )
-from anomaly_sweep.datasets.folder import scan_category
+from anomaly_sweep.datasets.readers import FOLDER, count_images, open_root, reader_named
 from anomaly_sweep.datasets.synthetic import generate
 from anomaly_sweep.errors import DatasetError
 
@@ -65,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         help="images a defect type (%(default)s)",
     )
     check = commands.add_parser("check", help="open every file of a data set and list all problems")
-    check.add_argument("root", type=Path, metavar="ROOT", help="folder that holds the categories")
+    check.add_argument(
+        "root", type=Path, metavar="ROOT", help="folder that holds the categories, or its archive"
+    )
     check.add_argument("--categories", metavar="A,B", help="check only these")
     check.add_argument(
         "--input-size",
@@ -84,7 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="compare contents with those remembered there, as runtime.cache_dir (default: %(default)s)",
     )
-    check.add_argument("--mvtec-ad", action="store_true", help="compare with MVTec AD's official counts")
+    check.add_argument(
+        "--reader",
+        default=FOLDER,
+        metavar="NAME",
+        help="whose layout it has, as in dataset=NAME (mvtec_ad, visa, ...); its official counts are "
+        "compared with those found (default: %(default)s, MVTec AD's layout with any categories)",
+    )
     return parser
 
 
@@ -108,26 +114,27 @@ def _check(arguments: argparse.Namespace) -> int:
         names = [name.strip() for name in arguments.categories.split(",") if name.strip()]
         if not names:
             raise DatasetError("--categories names none: give names separated by commas, or leave it out")
+    reader = reader_named(arguments.reader)
+    root, known = open_root(root, reader)
     index = arguments.cache_dir.expanduser() / INDEX_FILE
     problems = check_dataset(
         root,
         names,
-        official_counts=arguments.mvtec_ad,
+        reader=reader,
         input_size=arguments.input_size,
         center_crop=arguments.center_crop,
         index=FileIndex(index) if index.is_file() else None,
     )
-    known = list_categories(root)
     shown = [name for name in known if names is None or name in names]
     width = max([len("category"), *map(len, shown)])
     terminal.say(f"{'category':{width}}  train/good  test/good  test/defect  masks")
     for name in shown:
         try:
-            category, _ = scan_category(root, name, dataset=root.name)
+            category, _ = reader.scan(root, name, dataset=root.name)
         except DatasetError:  # it is among the problems
             continue
         counts = count_images(category)
-        masks = sum(record.mask is not None for record in category.test)
+        masks = sum(bool(record.masks) for record in category.test)
         terminal.say(f"{name:{width}}  {counts[0]:10d}  {counts[1]:9d}  {counts[2]:11d}  {masks:5d}")
     serious = [problem for problem in problems if problem.serious]
     _list(f"{len(serious)} problem(s)", serious)

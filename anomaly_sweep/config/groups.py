@@ -43,6 +43,10 @@ class DatasetConf:
     input_size: int | None = None
     #: Side of the central square that is cut out of the resized image; null for all of it.
     center_crop: int | None = None
+    #: Whose layout it has: one of the package's readers, or a module with a ``READER``.
+    reader: str = "folder"
+    #: Arguments of the reader, where it has any.
+    options: dict[str, Any] = field(default_factory=dict)
     #: Set for the synthetic set: it is generated under ``root`` when it is not there.
     generate: GenerateConf | None = None
 

@@ -1,6 +1,6 @@
 """Data sets as records: readers, content identity, checks, and the embedded synthetic data set."""
 
-from anomaly_sweep.datasets.check import Problem, check_dataset, count_images
+from anomaly_sweep.datasets.check import Problem, check_dataset
 from anomaly_sweep.datasets.file_index import (
     INDEX_FILE,
     FileIndex,
@@ -10,8 +10,14 @@ from anomaly_sweep.datasets.file_index import (
     manifest_digest,
     masks_digest,
 )
-from anomaly_sweep.datasets.folder import list_categories, read_category
 from anomaly_sweep.datasets.images import read_image
+from anomaly_sweep.datasets.readers import (
+    count_images,
+    list_categories,
+    read_category,
+    reader_named,
+    reader_names,
+)
 from anomaly_sweep.datasets.records import Category, ImageRecord, Remark
 
 __all__ = [
@@ -31,4 +37,6 @@ __all__ = [
     "masks_digest",
     "read_category",
     "read_image",
+    "reader_named",
+    "reader_names",
 ]

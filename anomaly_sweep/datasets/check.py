@@ -14,12 +14,10 @@ import numpy as np
 from PIL import Image
 
 from anomaly_sweep.datasets.file_index import FileIndex
-from anomaly_sweep.datasets.folder import list_categories, root_remarks, scan_category
 from anomaly_sweep.datasets.images import examine
-from anomaly_sweep.datasets.listing import list_folder
 from anomaly_sweep.datasets.masks import Mask, read_mask, to_square
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS, Counts
-from anomaly_sweep.datasets.records import GOOD, Category, ImageRecord, Remark
+from anomaly_sweep.datasets.readers import FOLDER, Reader, open_root, reader_named, root_remarks
+from anomaly_sweep.datasets.records import Category, ImageRecord, Remark
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.terminal import counted
 
@@ -54,12 +52,12 @@ def check_dataset(
     root: Path,
     categories: Sequence[str] | None = None,
     *,
-    official_counts: bool,
+    reader: str | Reader = FOLDER,
     input_size: int = 224,
     center_crop: int | None = None,
     index: FileIndex | None = None,
 ) -> list[Problem]:
-    """Open every file of a data set in MVTec AD's layout and list all problems.
+    """Open every file of a data set and list all problems.
 
     Parameters
     ----------
@@ -67,8 +65,9 @@ def check_dataset(
         Data set root.
     categories
         Categories to check; all if None.
-    official_counts
-        Also compare the number of images with MVTec AD's official ones.
+    reader
+        Whose layout it has: one of `reader_names`, a module with a ``READER``, or a reader. Where official
+        numbers of images are known, what there is is compared with them.
     input_size, center_crop
         Side in pixels of the square that maps are evaluated at, and of its central part if that is cut out:
         masks that mark nothing there are told.
@@ -92,32 +91,31 @@ def check_dataset(
     >>> from anomaly_sweep import check_dataset
     >>> from anomaly_sweep.datasets.synthetic import generate
     >>> generate(Path("images"), size=32, n_train=2, n_test_good=1, n_per_defect=1)
-    >>> check_dataset(Path("images"), official_counts=False)
+    >>> check_dataset(Path("images"))
     []
     """
-    known = list_categories(root)
+    reader = reader_named(reader) if isinstance(reader, str) else reader
+    root, known = open_root(root, reader)
     names = known if categories is None else sorted(set(categories))
     problems: list[Problem] = []
     if categories is None:
-        problems += _of_remarks("", root_remarks(root))
+        problems += _of_remarks("", root_remarks(root, reader))
     found: list[Category] = []
     for name in names:
         try:
-            category, wrong = scan_category(root, name, dataset=root.name)
+            category, wrong = reader.scan(root, name, dataset=root.name)
         except DatasetError as error:
             problems.append(Problem(name, root / name, str(error)))
             continue
         found.append(category)
         problems += [Problem(name, path, message) for path, message in wrong]
         problems += _of_remarks(name, category.remarks)
-        problems += _check_good_masks(category)
-        if official_counts:
-            problems += _compare_counts(category)
-    if official_counts and categories is None:
-        missing = sorted(OFFICIAL_COUNTS.keys() - set(known))
+        problems += _check_good_masks(category, reader)
+        problems += [Problem(name, path, message) for path, message in reader.missing(category)]
+    if categories is None:
         problems += [
-            Problem(name, root / name, f"{root / name} is missing: MVTec AD has this category")
-            for name in missing
+            Problem(name, root / name, f"{root / name} is missing: {reader.title} has this category")
+            for name in sorted(reader.counts.keys() - set(known))
         ]
     problems += _check_files(found, input_size, center_crop)
     if index is not None:
@@ -125,32 +123,8 @@ def check_dataset(
     return sorted(problems, key=lambda problem: (problem.category, str(problem.path), problem.message))
 
 
-def count_images(category: Category) -> Counts:
-    """Number of training, good test and anomalous test images of a category."""
-    defective = int(category.test_labels.sum())
-    return Counts(len(category.train), len(category.test) - defective, defective)
-
-
 def _of_remarks(name: str, remarks: Iterable[Remark]) -> list[Problem]:
     return [Problem(name, remark.path, remark.message, remark.serious) for remark in remarks]
-
-
-def _compare_counts(category: Category) -> list[Problem]:
-    path = category.root / category.name
-    official = OFFICIAL_COUNTS.get(category.name)
-    if official is None:
-        return [Problem(category.name, path, f"{path} is not a category of MVTec AD")]
-    found = count_images(category)
-    parts = {
-        "train/good": (found.train_good, official.train_good),
-        "test/good": (found.test_good, official.test_good),
-        "test/<defect>": (found.test_defect, official.test_defect),
-    }
-    return [
-        Problem(category.name, path / part, f"{path}/{part} holds {have} images, MVTec AD has {want} there")
-        for part, (have, want) in parts.items()
-        if have != want
-    ]
 
 
 def _check_files(categories: Sequence[Category], size: int, crop: int | None) -> Iterator[Problem]:
@@ -203,11 +177,11 @@ def _check_record(
     else:
         image_size, digest = image.size, _pixel_digest(image)
         problems += [Problem(name, record.path, remark, serious=False) for remark in remarks]
-    if record.label and record.mask is None:
+    if record.label and not record.masks:
         message = f"{record.path} has no mask: pixel metrics cannot use it (image-level ones can)"
         problems.append(Problem(name, record.path, message))
-    if record.mask is not None:
-        problems += _check_mask(name, record.mask, record.path, image_size, size, crop)
+    for mask in record.masks:
+        problems += _check_mask(name, mask, record.path, image_size, size, crop)
     return problems, digest
 
 
@@ -247,9 +221,9 @@ def _check_marks(mask: Mask, path: Path, image: Path, size: int, crop: int | Non
         yield f"mask {path} marks {share:.1%} of {image}: if that is the background, invert it"
 
 
-def _check_good_masks(category: Category) -> Iterator[Problem]:
+def _check_good_masks(category: Category, reader: Reader) -> Iterator[Problem]:
     """Masks of good images are not used; one that marks something contradicts them."""
-    for path in list_folder(category.root / category.name / "ground_truth" / GOOD).images:
+    for path in reader.good_masks(category.root, category.name):
         try:
             marked = read_mask(path).marked.any()
         except DatasetError as error:
@@ -266,7 +240,7 @@ def _check_memory(categories: Sequence[Category], index: FileIndex) -> list[Prob
     problems: list[Problem] = []
     for category in categories:
         paths = [record.path for record in category.images]
-        paths += [record.mask for record in category.images if record.mask is not None]
+        paths += [mask for record in category.images for mask in record.masks]
         problems += [
             Problem(
                 category.name,

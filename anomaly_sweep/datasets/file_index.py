@@ -91,7 +91,13 @@ def contents_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
 
 def masks_digest(records: Sequence[ImageRecord], index: FileIndex) -> str:
     """Identify the masks of a list of images, as `manifest_digest` does the images themselves."""
-    return _digest({r.relative: r.mask for r in records if r.mask is not None}, index)
+    paths = {}
+    for record in records:
+        if len(record.masks) == 1:  # whatever it is called
+            paths[record.relative] = record.masks[0]
+        else:
+            paths |= {f"{record.relative}/{mask.name}": mask for mask in record.masks}
+    return _digest(paths, index)
 
 
 def copied_files(category: Category, index: FileIndex) -> list[tuple[ImageRecord, ImageRecord]]:

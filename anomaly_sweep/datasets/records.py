@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GOOD = "good"
+#: A kind of remark.
+ORPHAN_MASKS = "masks that belong to no image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,20 @@ class ImageRecord:
     relative
         The same path relative to the data set root, with forward slashes on every system.
     defect
-        ``"good"``, or the name of the defect type (the folder the image lies in).
-    mask
-        Absolute path of the pixel mask, or None where there is none (always for good images).
+        ``"good"``, or the name of the defect type (as a rule the folder the image lies in).
+    masks
+        Absolute paths of the pixel masks: one as a rule, several where each marks a defect of its own; none
+        where there are none (always for good images).
+    group
+        What images belong together by, where a data set says so: the object that several views show, the
+        batch. Empty if it does not.
     """
 
     path: Path
     relative: str
     defect: str
-    mask: Path | None = None
+    masks: tuple[Path, ...] = ()
+    group: str = ""
 
     @property
     def label(self) -> int:
@@ -61,6 +68,28 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class Saturation:
+    """How much of a defect has to be found for all of it to count as found (MVTec LOCO AD).
+
+    Parameters
+    ----------
+    defect
+        What the kind of defect is called.
+    value
+        The intensity of its pixels in masks.
+    threshold
+        Pixels of the image, or a share of the defect's own pixels.
+    relative
+        Whether it is a share.
+    """
+
+    defect: str
+    value: int
+    threshold: float
+    relative: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Category:
     """One product class: defect-free training images and a test set of both kinds.
 
@@ -76,6 +105,8 @@ class Category:
         Records, each sorted by ``relative``.
     remarks
         What else its folders hold.
+    saturations
+        How much of a defect is to be found, where the data set says so.
     """
 
     dataset: str
@@ -84,6 +115,7 @@ class Category:
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
     remarks: tuple[Remark, ...] = field(default=(), compare=False)
+    saturations: tuple[Saturation, ...] = ()
 
     @property
     def images(self) -> tuple[ImageRecord, ...]:

@@ -28,7 +28,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from anomaly_sweep.config import PcaModeConf
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
+from anomaly_sweep.datasets.readers.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.features.pooled import ShardFeatures
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.detection.run import run_trials

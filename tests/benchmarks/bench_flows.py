@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from anomaly_sweep.config import PcaModeConf
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
+from anomaly_sweep.datasets.readers.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.estimators.flow import (
     FAST,
     FlowSettings,

@@ -29,7 +29,7 @@ import torch
 from scipy.ndimage import label
 from threadpoolctl import threadpool_limits
 
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
+from anomaly_sweep.datasets.readers.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.features.backbone.torchvision_ops import ensure_torchvision_imports
 from anomaly_sweep.localization.render import render
 from anomaly_sweep.metrics.regions import pixel_metrics

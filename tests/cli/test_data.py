@@ -34,7 +34,7 @@ def test_check_prints_counts(root: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_check_lists_problems(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(root), "--categories", "gear, linen", "--mvtec-ad"]) == 1
+    assert main(["check", str(root), "--categories", "gear, linen", "--reader", "mvtec_ad"]) == 1
     out = capsys.readouterr().out
     assert "2 problem(s)" in out
     assert "gear: " in out

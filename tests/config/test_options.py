@@ -36,7 +36,7 @@ PROMISED = {
     "pca_mode": {"none", *(f"{m}{r}" for m in ("pca", "npca") for r in (10, 20, 30, 40, 50))},
     "estimator": {"mvg", "knn1", "knn5", "knn10", "flow", "isolation_forest", "one_class_svm"},
     "augmentation": {"none", "noise", "standard"},
-    "dataset": {"synthetic", "mvtec_ad", "folder"},
+    "dataset": {"synthetic", "mvtec_ad", "folder", "csv", "visa", "btad", "mpdd", "mvtec_loco"},
     "task": {"detection", "localization"},
     "localizer": {"ridge", "patchcore", "padim"},
 }
@@ -57,7 +57,7 @@ def test_promised_names_are_there() -> None:
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
 def test_option_composes_and_parses(plain: Multirun, group: str, option: str) -> None:
     job = [f"{group}={option}"]
-    if option == "folder":
+    if option in ("folder", "csv"):
         job.append("dataset.root=somewhere")
     if (group, option) in (("layer", "level6"), ("layer", "level7")):
         job.append("backbone=mobilenetv2_035")

@@ -15,7 +15,7 @@ from PIL import Image
 from anomaly_sweep.datasets import FileIndex, check_dataset, count_images, read_category, read_image
 from anomaly_sweep.datasets import file_index as manifest
 from anomaly_sweep.datasets.masks import read_mask, to_square
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS, TEXTURES
+from anomaly_sweep.datasets.readers.mvtec_ad import OFFICIAL_COUNTS, TEXTURES
 from anomaly_sweep.errors import DatasetError
 
 
@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_nothing_wrong(root: Path) -> None:
-    assert check_dataset(root, official_counts=False) == []
+    assert check_dataset(root) == []
 
 
 def test_all_problems_at_once(root: Path) -> None:
@@ -62,7 +62,7 @@ def test_all_problems_at_once(root: Path) -> None:
     draw(base / "ground_truth" / "crack" / "9_mask.png")
     image(base / "test" / "dent" / "0.png")
     image(root / "bolt" / "train" / "good" / "0.png")
-    problems = check_dataset(root, official_counts=False)
+    problems = check_dataset(root)
     expected = {
         ("bolt", "train/good"): "holds 1 image",
         ("bolt", "test"): "no test image",
@@ -84,26 +84,26 @@ def test_all_problems_at_once(root: Path) -> None:
 
 def test_only_the_categories_asked_for(root: Path) -> None:
     image(root / "bolt" / "train" / "good" / "0.png")
-    assert check_dataset(root, ["nut"], official_counts=False) == []
-    (problem,) = check_dataset(root, ["nut", "gear"], official_counts=False)
+    assert check_dataset(root, ["nut"]) == []
+    (problem,) = check_dataset(root, ["nut", "gear"])
     assert problem.category == "gear"
     assert "there are bolt, nut" in problem.message
 
 
 def test_official_counts(root: Path) -> None:
     (root / "nut").rename(root / "bottle")
-    problems = check_dataset(root, ["bottle"], official_counts=True)
+    problems = check_dataset(root, ["bottle"], reader="mvtec_ad")
     assert [p.message.removeprefix(str(root)) for p in problems] == [
-        "/bottle/test/<defect> holds 3 images, MVTec AD has 63 there",
-        "/bottle/test/good holds 3 images, MVTec AD has 20 there",
-        "/bottle/train/good holds 3 images, MVTec AD has 209 there",
+        "/bottle holds 3 anomalous test images, MVTec AD has 63",
+        "/bottle holds 3 good test images, MVTec AD has 20",
+        "/bottle holds 3 good training images, MVTec AD has 209",
     ]
-    everything = check_dataset(root, official_counts=True)
+    everything = check_dataset(root, reader="mvtec_ad")
     assert {p.category for p in everything} == OFFICIAL_COUNTS.keys()
 
 
 def test_official_counts_of_another_data_set(root: Path) -> None:
-    (problem,) = check_dataset(root, ["nut"], official_counts=True)
+    (problem,) = check_dataset(root, ["nut"], reader="mvtec_ad")
     assert "is not a category of MVTec AD" in problem.message
 
 
@@ -119,7 +119,7 @@ def test_official_table() -> None:
 
 def test_missing_root(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="absent"):
-        check_dataset(tmp_path / "absent", official_counts=False)
+        check_dataset(tmp_path / "absent")
 
 
 def test_read_image(root: Path) -> None:
@@ -133,13 +133,13 @@ def test_palette_mask_of_black_is_empty(root: Path) -> None:
     mask = Image.new("P", (8, 6), 1)
     mask.putpalette([255, 255, 255, 0, 0, 0])
     mask.save(root / "nut" / "ground_truth" / "crack" / "0_mask.png")
-    (problem,) = check_dataset(root, official_counts=False)
+    (problem,) = check_dataset(root)
     assert "marks no pixel" in problem.message
 
 
 def told(root: Path, **options: Any) -> list[tuple[str, bool, str]]:
     """Place, seriousness and message of each problem."""
-    problems = check_dataset(root, official_counts=False, **options)
+    problems = check_dataset(root, **options)
     assert all(str(p.path) in p.message for p in problems)
     return [(p.path.relative_to(root / "nut").as_posix(), p.serious, p.message) for p in problems]
 
@@ -244,10 +244,10 @@ def test_copies(root: Path, case: str) -> None:
 
 def test_copies_in_another_category_or_shape_are_none(root: Path) -> None:
     shutil.copytree(root / "nut", root / "bolt")
-    assert check_dataset(root, official_counts=False) == []
+    assert check_dataset(root) == []
     with Image.open(root / "nut" / "train" / "good" / "0.png") as picture:
         Image.frombytes("RGB", (6, 8), picture.tobytes()).save(root / "nut" / "test" / "good" / "7.png")
-    assert check_dataset(root, official_counts=False) == []
+    assert check_dataset(root) == []
 
 
 def test_copies_as_another_defect_type(root: Path) -> None:
@@ -418,23 +418,23 @@ def test_contents_are_compared_with_those_remembered(
     index = FileIndex(tmp_path / "files.sqlite")
     changed = [root / "nut/train/good/1.png", root / "nut/ground_truth/crack/2_mask.png"]
     category = read_category(root, "nut", dataset="mine")
-    paths = [r.path for r in (*category.train, *category.test)] + [r.mask for r in category.test if r.mask]
+    paths = [r.path for r in (*category.train, *category.test)] + [m for r in category.test for m in r.masks]
     monkeypatch.setattr(manifest, "_stat", lambda path: manifest._Stat(1, 1, 1, "1"))
     index.lookup(paths)
-    assert check_dataset(root, official_counts=False, index=index) == []
+    assert check_dataset(root, index=index) == []
     image(changed[0], seed=5)
     draw(changed[1], value=7)
-    found = check_dataset(root, official_counts=False, index=index)
+    found = check_dataset(root, index=index)
     assert {p.path for p in found} == set(changed)
     assert all(p.serious and "changed although its size and times did not" in p.message for p in found)
-    assert check_dataset(root, official_counts=False, index=index) == []
+    assert check_dataset(root, index=index) == []
 
 
 def test_root_is_checked_too(root: Path) -> None:
     image(root / "gear" / "Train" / "good" / "0.png")
-    (problem,) = check_dataset(root, official_counts=False)
+    (problem,) = check_dataset(root)
     assert (problem.category, problem.path) == ("", root / "gear")
-    assert check_dataset(root, ["nut"], official_counts=False) == []
+    assert check_dataset(root, ["nut"]) == []
 
 
 @pytest.mark.real
@@ -443,6 +443,6 @@ def test_real_categories_are_complete() -> None:
     if not folder:
         pytest.skip("ANOMALY_SWEEP_REAL does not name the folder that holds data/mvtec_ad_320")
     root = Path(folder) / "data" / "mvtec_ad_320"
-    assert check_dataset(root, ["bottle", "transistor"], official_counts=True) == []
+    assert check_dataset(root, ["bottle", "transistor"], reader="mvtec_ad") == []
     for name in ("bottle", "transistor"):
         assert count_images(read_category(root, name, dataset="mvtec_ad")) == OFFICIAL_COUNTS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from anomaly_sweep.config import DatasetConf, GenerateConf
 from anomaly_sweep.datasets import (
     Category,
     FileIndex,
     ImageRecord,
+    Problem,
     check_dataset,
     contents_digest,
     copied_files,
@@ -31,6 +31,8 @@ from anomaly_sweep.datasets import (
     masks_digest,
     read_category,
     read_image,
+    reader_named,
+    reader_names,
 )
 from anomaly_sweep.datasets.masks import read_mask
 from anomaly_sweep.datasets.records import GOOD
@@ -38,70 +40,9 @@ from anomaly_sweep.datasets.synthetic import PRODUCTS, generate
 from anomaly_sweep.datasets.synthetic.render import render_defective
 from anomaly_sweep.errors import DatasetError
 from anomaly_sweep.sweep.plan.planner import open_dataset
+from tests.support.layouts import SIZE, WRITERS, Expected, Written, picture, write_folder_without_masks
 
-Marks = NDArray[np.bool_]
-SIZE = 32
 SYNTHETIC = {"size": SIZE, "n_train": 2, "n_test_good": 1, "n_per_defect": 2}
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What was written of one image, under its path relative to the root."""
-
-    train: bool
-    defect: str
-    marks: Marks | None = None  # where it differs from a good image; None: there is no mask
-
-
-#: Category -> image -> what it is.
-Written = dict[str, dict[str, Expected]]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A way of reading: what lists the categories, what reads one, and a data set for it with its truth."""
-
-    write: Callable[[Path], Written]
-    conf: dict[str, Any]  # of the dataset group
-    categories: Callable[[Path], list[str]] = list_categories
-    category: Callable[..., Category] = read_category
-
-    def read(self, root: Path, *names: str) -> list[Category]:
-        return [self.category(root, name, dataset="set") for name in names or self.categories(root)]
-
-
-def picture(path: Path, marks: Marks | None = None) -> None:
-    """Noise like no other's, saturated where it is marked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seed = list("/".join(path.parts[-4:]).encode())
-    pixels = np.random.default_rng(seed).integers(0, 200, (SIZE, SIZE + 8, 3), dtype=np.uint8)
-    if marks is not None:
-        pixels[marks] = 255
-    Image.fromarray(pixels).save(path)
-
-
-def write_layout(root: Path, names: tuple[str, ...], image: str, mask: str | None) -> Written:
-    """MVTec AD's layout: 3 + 2 + 2 x 2 images a category; names of files by their patterns."""
-    written: Written = {}
-    for name in names:
-        found = written[name] = {}
-        for part, count in (("train", 3), ("test", 2)):
-            for number in range(count):
-                relative = f"{name}/{part}/{GOOD}/{image.format(number)}"
-                picture(root / relative)
-                found[relative] = Expected(part == "train", GOOD)
-        for place, defect in enumerate(("crack", "bent wire")):
-            for number in range(2):
-                marks = np.zeros((SIZE, SIZE + 8), bool)
-                marks[4 * number : 4 * number + 6, 9 * place : 9 * place + 5] = True
-                relative = f"{name}/test/{defect}/{image.format(number)}"
-                picture(root / relative, marks)
-                found[relative] = Expected(False, defect, marks if mask else None)
-                if mask:
-                    path = root / name / "ground_truth" / defect / mask.format(number)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(marks.astype(np.uint8) * 255).save(path)
-    return written
 
 
 def write_synthetic(root: Path) -> Written:
@@ -120,16 +61,102 @@ def write_synthetic(root: Path) -> Written:
     return written
 
 
-def line(name: str, write: Callable[[Path], Written], **conf: Any) -> Any:
-    return pytest.param(Reader(write, conf), id=name)
+#: In what tells of the files: an image gets a new name, or one beside it (``keep``), or goes.
+Rename = Callable[[Path, str, str, bool], None]
+
+
+def nothing(root: Path, old: str, new: str, keep: bool) -> None:
+    """The folder is the list."""
+
+
+def in_lines(table: str) -> Rename:
+    """In a table with a line an image."""
+
+    def rename(root: Path, old: str, new: str, keep: bool) -> None:
+        path = root / table
+        lines = path.read_text().splitlines(keepends=True)
+        others = [line for line in lines if old not in line]
+        changed = [line.replace(old, new) for line in lines if old in line and new]
+        path.write_text("".join([*(lines if keep else others), *changed]))
+
+    return rename
+
+
+def in_json(root: Path, old: str, new: str, keep: bool) -> None:
+    """In Real-IAD's, whose paths begin below the category."""
+    old, new = Path(old).name, Path(new).name
+    for path in root.glob("realiad_jsons/realiad_jsons/*.json"):
+        parts = json.loads(path.read_text())
+        for split in ("train", "test"):
+            named = [one for one in parts[split] if one["image_path"].endswith(old)]
+            others = [one for one in parts[split] if one not in named]
+            changed = [one | {"image_path": one["image_path"].replace(old, new)} for one in named if new]
+            parts[split] = [*(parts[split] if keep else others), *changed]
+        path.write_text(json.dumps(parts))
+
+
+def with_mask(root: Path, old: str, new: str, keep: bool) -> None:
+    """Its mask is called as it is."""
+    mask = root / old.replace(".png", "_GT.png")
+    if new:
+        shutil.copyfile(mask, root / new.replace(".png", "_GT.png"))
+    if not keep:
+        mask.unlink()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A way of reading, with a data set for it and its truth."""
+
+    name: str
+    write: Callable[[Path], Written]
+    conf: dict[str, Any]  # of the dataset group, beside reader and root
+    parts: tuple[str, ...]  # without which a category is refused; by its folder
+    rename: Rename
+
+    def categories(self, root: Path) -> list[str]:
+        return list_categories(root, reader=self.name)
+
+    def read(self, root: Path, *names: str) -> list[Category]:
+        return [
+            read_category(root, name, dataset="set", reader=self.name)
+            for name in names or self.categories(root)
+        ]
+
+
+def line(
+    name: str,
+    write: Callable[[Path], Written] | None = None,
+    *,
+    reader: str = "",
+    parts: tuple[str, ...] = ("{}/train", "{}/test"),
+    rename: Rename = nothing,
+    **conf: Any,
+) -> Any:
+    reader = reader or name
+    return pytest.param(Reader(reader, write or WRITERS[reader], conf, parts, rename), id=name)
 
 
 READERS = [
-    line("mvtec_ad", lambda root: write_layout(root, ("bottle", "wood"), "{:03d}.png", "{:03d}_mask.png")),
-    line("folder", lambda root: write_layout(root, ("gear", "nut"), "part {}.BMP", "part {}.png")),
-    line("folder_without_masks", lambda root: write_layout(root, ("gear", "nut"), "{}.tif", None)),
-    line("synthetic", write_synthetic, generate=GenerateConf(**SYNTHETIC)),
+    line("mvtec_ad"),
+    line("folder"),
+    line("folder_without_masks", write_folder_without_masks, reader="folder"),
+    line("synthetic", write_synthetic, reader="folder", generate=GenerateConf(**SYNTHETIC)),
+    line("btad"),
+    line("mpdd"),
+    line("mvtec_loco"),
+    line("mvtec_ad_2", parts=("{}/train", "{}/test_public")),
+    line("mvtec_3d"),
+    line("visa", parts=("{}/Data/Images/Normal", "{}/Data"), rename=in_lines("split_csv/1cls.csv")),
+    line("csv", parts=("shots",), rename=in_lines("images.csv")),
+    line("real_iad", parts=("realiad_1024/{}/OK", "realiad_1024/{}/NG"), rename=in_json),
+    line("kolektor", parts=("train", "test"), rename=with_mask),
+    line("dagm", parts=("{}/Train", "{}/Test")),
 ]
+
+
+def test_every_reader_is_here() -> None:
+    assert {param.values[0].name for param in READERS} == set(reader_names())
 
 
 @dataclass(frozen=True)
@@ -143,6 +170,26 @@ class DataSet:
     @property
     def first(self) -> str:
         return min(self.written)
+
+    def check(self, *names: str) -> list[Problem]:
+        """Of all, or some categories; of a few images, whose number is not the official one."""
+        found = check_dataset(self.root, names or None, reader=self.reader.name, input_size=SIZE)
+        title = reader_named(self.reader.name).title
+        return [p for p in found if f"{title} has" not in p.message]
+
+    @property
+    def home(self) -> Path:
+        """What the first category lies in."""
+        folder = self.root / self.first
+        return folder if folder.is_dir() else self.root
+
+    def rename(self, path: Path, name: str, *, keep: bool = False) -> None:
+        """Call an image otherwise, or add one of that name (no file yet), or leave it out (no name)."""
+        new = path.with_name(name) if name else None
+        if not keep:
+            path.rename(new) if new else path.unlink()
+        old = path.relative_to(self.root).as_posix()
+        self.reader.rename(self.root, old, new.relative_to(self.root).as_posix() if new else "", keep)
 
     def read(self) -> Category:
         """The first category."""
@@ -175,7 +222,7 @@ def names(categories: list[Category]) -> list[tuple[str, list[str], list[str], l
             category.name,
             [record.relative for record in category.train],
             [record.relative for record in category.test],
-            [record.mask.name if record.mask else "" for record in category.test],
+            [" ".join(mask.name for mask in record.masks) for record in category.test],
         )
         for category in categories
     ]
@@ -193,8 +240,10 @@ def test_images_labels_and_defect_types_are_those_written(original: DataSet) -> 
     for category in original.reader.read(original.root):
         expected = original.written[category.name]
         for records, train in ((category.train, True), (category.test, False)):
-            wanted = sorted((name, one.defect) for name, one in expected.items() if one.train == train)
-            assert [(record.relative, record.defect) for record in records] == wanted
+            wanted = sorted(
+                (name, one.defect, one.group) for name, one in expected.items() if one.train == train
+            )
+            assert [(record.relative, record.defect, record.group) for record in records] == wanted
         assert category.test_labels.dtype == np.int64
         assert category.test_labels.tolist() == [int(record.defect != GOOD) for record in category.test]
         counts = count_images(category)
@@ -214,13 +263,13 @@ def test_masks_lie_over_their_images(original: DataSet) -> None:
         for record in category.images:
             marks = original.written[category.name][record.relative].marks
             if marks is None:
-                assert record.mask is None
+                assert record.masks == ()
                 continue
-            assert record.mask is not None
-            assert record.mask.is_absolute()
-            mask = read_mask(record.mask)
-            assert mask.size == read_image(record.path).size
-            np.testing.assert_array_equal(mask.marked, marks)
+            assert record.masks
+            assert all(mask.is_absolute() for mask in record.masks)
+            masks = [read_mask(mask) for mask in record.masks]
+            assert {mask.size for mask in masks} == {read_image(record.path).size}
+            np.testing.assert_array_equal(np.any([mask.marked for mask in masks], axis=0), marks)
 
 
 def test_nothing_is_wrong_with_it(original: DataSet) -> None:
@@ -230,7 +279,7 @@ def test_nothing_is_wrong_with_it(original: DataSet) -> None:
         for name, one in images.items()
         if one.defect != GOOD and one.marks is None
     }
-    problems = check_dataset(original.root, official_counts=False, input_size=SIZE)
+    problems = original.check()
     assert {problem.path for problem in problems} == lacking
     assert all("has no mask" in problem.message for problem in problems)
 
@@ -241,7 +290,9 @@ def test_no_test_image_was_trained_on(original: DataSet, index: FileIndex) -> No
 
 
 def test_a_sweep_reads_the_same(original: DataSet) -> None:
-    conf = DatasetConf(name="set", root=str(original.root), **original.reader.conf)
+    conf = DatasetConf(
+        name="set", root=str(original.root), reader=original.reader.name, **original.reader.conf
+    )
     read = original.reader.read(original.root)
     assert open_dataset(conf) == {category.name: category for category in read}
 
@@ -283,24 +334,24 @@ def link_root(data: DataSet) -> None:
 
 
 def link_category(data: DataSet) -> None:
-    (data.root / data.first).rename(data.root.parent / "elsewhere")
-    (data.root / data.first).symlink_to(data.root.parent / "elsewhere")
+    data.home.rename(data.root.parent / "elsewhere")
+    (data.root / data.first if data.root.exists() else data.root).symlink_to(data.root.parent / "elsewhere")
 
 
 def link_parts(data: DataSet) -> None:
-    for part in sorted((data.root / data.first).iterdir()):
+    for part in sorted(data.home.iterdir()):
         part.rename(data.root.parent / part.name)
         part.symlink_to(data.root.parent / part.name)
 
 
 def link_files(data: DataSet) -> None:
-    for number, path in enumerate(sorted((data.root / data.first).rglob("*.*"))):
+    for number, path in enumerate(sorted(data.home.rglob("*.*"))):
         path.rename(data.root.parent / f"{number} of the store")
         path.symlink_to(Path(os.path.relpath(data.root.parent, path.parent), f"{number} of the store"))
 
 
 def link_hard(data: DataSet) -> None:
-    for number, path in enumerate(sorted((data.root / data.first).rglob("*.*"))):
+    for number, path in enumerate(sorted(data.home.rglob("*.*"))):
         path.rename(data.root.parent / f"{number} of the store")
         path.hardlink_to(data.root.parent / f"{number} of the store")
 
@@ -337,7 +388,7 @@ def test_a_broken_image_is_refused_by_name(data: DataSet, kind: str, content: by
     assert data.read() == before
     with pytest.raises(DatasetError, match=rf"cannot decode .*{path.name}"):
         read_image(path)
-    told = [p for p in check_dataset(data.root, [data.first], official_counts=False) if p.path == path]
+    told = [p for p in data.check(data.first) if p.path == path]
     assert any("cannot decode" in problem.message and problem.serious for problem in told)
 
 
@@ -363,22 +414,23 @@ def test_an_image_that_goes_away_while_it_is_read_is_named(
 
 
 def test_a_broken_mask_is_refused_by_name(data: DataSet) -> None:
-    masks = [record.mask for record in data.read().test if record.mask is not None]
+    masks = [mask for record in data.read().test for mask in record.masks]
     if not masks:
         pytest.skip("it has no masks")
     masks[0].write_bytes(b"")
     with pytest.raises(DatasetError, match=rf"cannot decode .*{masks[0].name}"):
         read_mask(masks[0])
-    problems = check_dataset(data.root, [data.first], official_counts=False, input_size=SIZE)
-    assert [problem.path for problem in problems] == [masks[0]]
+    assert {problem.path for problem in data.check(data.first)} >= {masks[0]}
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_a_category_that_lacks_a_part_is_refused_by_name(data: DataSet, part: str) -> None:
-    shutil.rmtree(data.root / data.first / part)
-    with pytest.raises(DatasetError, match=rf"{data.first}/{part}"):
-        data.read()
-    assert data.first in data.reader.categories(data.root)  # not left out unseen
+def test_a_category_that_lacks_a_part_is_refused_by_name(original: DataSet, tmp_path: Path) -> None:
+    for number, part in enumerate(original.reader.parts):
+        data = DataSet(original.reader, tmp_path / str(number), original.written)
+        shutil.copytree(original.root, data.root)
+        shutil.rmtree(data.root / part.format(data.first))
+        with pytest.raises(DatasetError, match=str(data.root / part.format(data.first))):
+            data.read()
+        assert data.first in data.reader.categories(data.root)  # not left out unseen
 
 
 def test_a_category_that_is_not_there_names_those_that_are(data: DataSet) -> None:
@@ -410,7 +462,7 @@ def test_a_changed_image_is_seen(data: DataSet, index: FileIndex, kind: str) -> 
 def test_a_changed_mask_is_seen_where_masks_count(data: DataSet, index: FileIndex) -> None:
     category = data.read()
     before = digests(category, index)
-    masks = [record.mask for record in category.test if record.mask is not None]
+    masks = [mask for record in category.test for mask in record.masks]
     if not masks:
         pytest.skip("it has no masks")
     overwrite(masks[0])
@@ -422,7 +474,7 @@ def test_a_changed_mask_is_seen_where_masks_count(data: DataSet, index: FileInde
 def test_a_new_name_is_other_data_with_the_same_contents(data: DataSet, index: FileIndex) -> None:
     before = digests(data.read(), index)
     last = data.read().train[-1].path
-    last.rename(last.with_name(f"zz{last.suffix}"))  # the last one still
+    data.rename(last, f"zz{last.suffix}")  # the last one still
     after = digests(data.read(), index)
     assert after[0] != before[0]
     assert after[1:] == before[1:]
@@ -431,9 +483,10 @@ def test_a_new_name_is_other_data_with_the_same_contents(data: DataSet, index: F
 def test_an_image_more_or_less_is_other_data(data: DataSet, index: FileIndex) -> None:
     found = {digests(data.read(), index)[:2]}
     last = data.read().train[-1].path
+    data.rename(last, f"zz{last.suffix}", keep=True)
     picture(last.with_name(f"zz{last.suffix}"))
     assert len(data.read().train) == sum(one.train for one in data.written[data.first].values()) + 1
     found.add(digests(data.read(), index)[:2])
-    last.unlink()
+    data.rename(last, "")
     found.add(digests(data.read(), index)[:2])
     assert len(found) == 3

@@ -87,7 +87,7 @@ def test_names_and_contents_do_not_run_together(tmp_path: Path, index: FileIndex
 
 
 def test_masks_do_not_matter(tmp_path: Path, records: list[ImageRecord], index: FileIndex) -> None:
-    masked = [ImageRecord(r.path, r.relative, r.defect, tmp_path / "absent.png") for r in records]
+    masked = [ImageRecord(r.path, r.relative, r.defect, (tmp_path / "absent.png",)) for r in records]
     assert manifest_digest(masked, index) == manifest_digest(records, index)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from anomaly_sweep.datasets import list_categories, read_category
-from anomaly_sweep.datasets.folder import root_remarks
+from anomaly_sweep.datasets.readers.folder import READER
 from anomaly_sweep.errors import DatasetError
 
 
@@ -40,8 +40,8 @@ def test_reads_the_layout(root: Path) -> None:
         "nut/test/good/000.png",
     ]
     assert [r.defect for r in category.test] == ["crack", "crack", "good"]
-    assert category.test[0].mask == root / "nut" / "ground_truth" / "crack" / "000_mask.png"
-    assert category.test[1].mask is None  # missing masks are fine
+    assert category.test[0].masks == (root / "nut" / "ground_truth" / "crack" / "000_mask.png",)
+    assert category.test[1].masks == ()  # missing masks are fine
     labels = category.test_labels
     assert labels.dtype == np.int64
     assert labels.tolist() == [1, 1, 0]
@@ -67,13 +67,13 @@ def test_other_suffixes_plain_masks_and_clutter(root: Path) -> None:
         "b.Tiff",
         "c.bmp",
     ]
-    assert category.test[1].mask == base / "ground_truth" / "crack" / "001.png"
+    assert category.test[1].masks == (base / "ground_truth" / "crack" / "001.png",)
     assert {r.defect for r in category.test} == {"good", "crack"}
 
 
 def test_suffixed_mask_wins_over_plain(root: Path) -> None:
     touch(root / "nut" / "ground_truth" / "crack" / "000.png")
-    mask = read_category(root, "nut", dataset="mine").test[0].mask
+    (mask,) = read_category(root, "nut", dataset="mine").test[0].masks
     assert mask is not None
     assert mask.name == "000_mask.png"
 
@@ -177,8 +177,7 @@ def test_mask_without_image_is_told_and_stops_nothing(root: Path, mask: str, adv
 def test_masks_of_every_spelling(root: Path, name: str) -> None:
     touch(root / "nut" / "ground_truth" / "crack" / name)
     category = read_category(root, "nut", dataset="mine")
-    mask = category.test[1].mask
-    assert mask is not None
+    (mask,) = category.test[1].masks
     assert mask.name == name
     assert category.remarks == ()
 
@@ -342,7 +341,7 @@ def test_documents_beside_the_parts_are_fine(root: Path) -> None:
     touch(*(root / "nut" / name for name in ("license.txt", "readme.txt", "defects_config.json")))
     touch(root / "license.txt", root / "readme.md")
     assert read_category(root, "nut", dataset="mine").remarks == ()
-    assert root_remarks(root) == []
+    assert READER.remarks(root) == []
 
 
 def test_root_remarks(root: Path) -> None:
@@ -350,7 +349,7 @@ def test_root_remarks(root: Path) -> None:
     folder(root / "gear" / "Train" / "good")
     touch(root / "bottle.png")
     folder(root / "Nut" / "train" / "good")
-    remarks = {r.path.name: r for r in root_remarks(root)}
+    remarks = {r.path.name: r for r in READER.remarks(root)}
     assert {name.lower() for name in remarks} == {"notes", "gear", "bottle.png", "nut"}
     assert "holds neither train nor test" in remarks["notes"].message
     assert "names are in lower case" in remarks["gear"].message
@@ -374,10 +373,11 @@ def test_missing_train_good_names_its_twin(root: Path, other: str) -> None:
 def test_two_images_of_one_stem_share_a_mask(root: Path) -> None:
     touch(root / "nut" / "test" / "crack" / "000.jpg")
     masks = [
-        r.mask for r in read_category(root, "nut", dataset="mine").test if r.path.stem == "000" and r.label
+        r.masks for r in read_category(root, "nut", dataset="mine").test if r.path.stem == "000" and r.label
     ]
     assert len(masks) == 2
-    assert masks[0] == masks[1] is not None
+    assert len(masks[0]) == 1
+    assert masks[0] == masks[1]
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,9 @@ def test_names_of_any_kind(tmp_path: Path, name: str) -> None:
     assert [r.label for r in category.test] == [int(r.defect == name) for r in category.test]
     assert sorted(r.defect for r in category.test) == sorted([name, "good"])
     assert all(r.path.exists() for r in category.test)
-    assert [r.mask for r in category.test if r.label] == [base / "ground_truth" / name / f"{name}_mask.png"]
+    assert [r.masks for r in category.test if r.label] == [
+        (base / "ground_truth" / name / f"{name}_mask.png",)
+    ]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list everything")

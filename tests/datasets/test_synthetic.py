@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from anomaly_sweep.datasets import check_dataset, count_images, list_categories, read_category
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
+from anomaly_sweep.datasets.readers.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.datasets.synthetic import CATEGORIES, PRODUCTS, generate, render
 from anomaly_sweep.datasets.synthetic.catalogue import Product
 from anomaly_sweep.datasets.synthetic.render import Pair, render_defective, render_good
@@ -42,8 +42,8 @@ def test_layout(small: Path) -> None:
     for name in CATEGORIES:
         category = read_category(small, name, dataset="synthetic")
         assert count_images(category) == (2, 1, 3)
-        assert all(r.mask is not None for r in category.test if r.label)
-    assert check_dataset(small, official_counts=False) == []
+        assert all(r.masks for r in category.test if r.label)
+    assert check_dataset(small) == []
     assert [path.name for path in small.parent.iterdir()] == ["data"]  # nothing temporary is left
 
 
@@ -229,7 +229,7 @@ def test_killed_generation_does_not_look_complete(tmp_path: Path) -> None:
     """What a killed process leaves is a hidden folder beside; the next call ignores it."""
     (tmp_path / ".data.abc.part" / "linen").mkdir(parents=True)
     generate(tmp_path / "data", **SMALL)
-    assert check_dataset(tmp_path / "data", official_counts=False) == []
+    assert check_dataset(tmp_path / "data") == []
 
 
 @pytest.mark.parametrize(

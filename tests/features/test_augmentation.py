@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from scipy import ndimage, stats
 
 from anomaly_sweep.config import AugmentationConf, parse_node
-from anomaly_sweep.datasets.mvtec_ad import OFFICIAL_COUNTS
+from anomaly_sweep.datasets.readers.mvtec_ad import OFFICIAL_COUNTS
 from anomaly_sweep.errors import ConfigError
 from anomaly_sweep.features import augmentation as room
 from anomaly_sweep.features.augmentation import (

@@ -22,11 +22,10 @@ from anomaly_sweep.datasets import (
     Remark,
     Snapshot,
     copied_files,
-    list_categories,
     manifest_digest,
-    read_category,
+    reader_named,
 )
-from anomaly_sweep.datasets.folder import root_remarks
+from anomaly_sweep.datasets.readers import Reader, open_root, root_remarks
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import check as check_augmentation
 from anomaly_sweep.features.backbone.weights import weights_label
@@ -298,11 +297,14 @@ def _check_synthetic_root(root: Path) -> None:
     )
 
 
-def _tell_remarks(conf: DatasetConf, root: Path, categories: Sequence[Category]) -> None:
-    """Warn of what is not read: one line a kind."""
-    remarks = [] if conf.categories else root_remarks(root)
+def _tell_remarks(conf: DatasetConf, reader: Reader, root: Path, categories: Sequence[Category]) -> None:
+    """Warn of what is not read, and of what is there in part: one line a kind."""
+    remarks = [] if conf.categories else root_remarks(root, reader)
     kinds: dict[str, list[Remark]] = defaultdict(list)
-    for remark in [*remarks, *(r for category in categories for r in category.remarks)]:
+    for category in categories:
+        remarks += category.remarks
+        remarks += [Remark(f"differences from {reader.title}", *what) for what in reader.missing(category)]
+    for remark in remarks:
         kinds[remark.kind].append(remark)
     for kind, same in kinds.items():
         more = "" if len(same) == 1 else " (anomaly-sweep-data check lists them)"
@@ -327,7 +329,7 @@ def _warn(line: str) -> None:
 def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
     """The categories asked for; one that cannot be used is the reason why.
 
-    The synthetic data set is generated first if it is not there.
+    The synthetic data set is generated first if it is not there; an archive is unpacked.
 
     Raises
     ------
@@ -348,19 +350,20 @@ def open_dataset(conf: DatasetConf) -> dict[str, Category | str]:
             n_test_good=conf.generate.n_test_good,
             n_per_defect=conf.generate.n_per_defect,
         )
-    there = list_categories(root)
+    reader = reader_named(conf.reader, conf.options)
+    root, known = open_root(root, reader)
     found: dict[str, Category | str] = {}
-    for name in conf.categories or there:
+    for name in conf.categories or known:
         try:
             if not METRIC_NAME.fullmatch(name):
                 raise DatasetError(
                     f"{root / name}: MLflow takes no metric of that name; rename the folder, using letters, "
                     "digits, spaces and _ - . only"
                 )
-            found[name] = read_category(root, name, dataset=conf.name)
+            found[name] = reader.read(root, name, dataset=conf.name)
         except AnomalySweepError as error:
             found[name] = str(error)
-    _tell_remarks(conf, root, [c for c in found.values() if isinstance(c, Category)])
+    _tell_remarks(conf, reader, root, [c for c in found.values() if isinstance(c, Category)])
     if all(isinstance(category, str) for category in found.values()):
         raise DatasetError("; ".join(str(reason) for reason in found.values()))
     return found

@@ -139,11 +139,11 @@ def masks_of(shard: Shard) -> NDArray[np.bool_]:
     records = shard.category.test
     masks = np.zeros((len(records), shard.side, shard.side), dtype=np.bool_)
     for mask, record in zip(masks, records, strict=True):
-        if record.mask is not None:
-            read = read_mask(record.mask)
-            check_shape(record.mask, read.size, record.path)
-            mask[:] = to_square(read.marked, shard.input_size, shard.center_crop)
-    lost = [r.mask for r, mask in zip(records, masks, strict=True) if r.mask is not None and not mask.any()]
+        for path in record.masks:
+            read = read_mask(path)
+            check_shape(path, read.size, record.path)
+            mask |= to_square(read.marked, shard.input_size, shard.center_crop)
+    lost = [r.masks[0] for r, mask in zip(records, masks, strict=True) if r.masks and not mask.any()]
     if lost:
         log.warning(
             "%s: %d mask(s) mark nothing at %d x %d pixels, so that the images count as good, pixel by pixel "

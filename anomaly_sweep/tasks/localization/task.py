@@ -7,7 +7,7 @@ from typing import Any
 
 from anomaly_sweep.config import LOCALIZATION, LocalizationConf, LocalizationConfiguration, RuntimeConf
 from anomaly_sweep.datasets import Category, FileIndex, masks_digest
-from anomaly_sweep.datasets.folder import ORPHAN_MASKS
+from anomaly_sweep.datasets.records import ORPHAN_MASKS
 from anomaly_sweep.errors import ConfigError, DatasetError
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.cache.store import FeatureCache
@@ -109,7 +109,7 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
 
 def check_masks(category: Category) -> None:
     """Raise DatasetError unless every anomalous test image has a mask."""
-    without = [record.relative for record in category.test if record.label and record.mask is None]
+    without = [record.relative for record in category.test if record.label and not record.masks]
     if without:
         orphans = [remark.message for remark in category.remarks if remark.kind == ORPHAN_MASKS]
         raise DatasetError(

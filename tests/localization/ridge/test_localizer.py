@@ -429,6 +429,6 @@ def test_within_a_point_of_patchcore_on_real_images(
     grids = [model.score(maps(batch)).grid for batch in batches([record.path for record in records.test])]
     drawn = np.zeros((len(records.test), 256, 256), bool)
     for mask, record in zip(drawn, records.test, strict=True):
-        if record.mask:
-            mask[:] = np.asarray(Image.open(record.mask).convert("L").resize((256, 256), 0)) > 0
+        if record.masks:
+            mask[:] = np.asarray(Image.open(record.masks[0]).convert("L").resize((256, 256), 0)) > 0
     assert pixel_auroc(render(torch.cat(grids), 256, 4.0).numpy(), drawn) > published - 0.01

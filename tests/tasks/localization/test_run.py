@@ -68,8 +68,8 @@ def by_hand(root: Path, outcome: Outcome, category: Category, crop: int | None) 
         maps.append(gaussian_filter(up.numpy(), 2.0))
         masks.append(
             np.zeros((side, side), bool)
-            if record.mask is None
-            else to_square(read_mask(record.mask).marked, 64, crop)
+            if not record.masks
+            else to_square(read_mask(record.masks[0]).marked, 64, crop)
         )
     return {
         "image_auroc": roc_auc_score([r.label for r in category.test], [m.max() for m in maps]),

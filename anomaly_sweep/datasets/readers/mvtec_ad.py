@@ -1,18 +1,11 @@
-"""What MVTec AD is: official image counts, and which categories are textures."""
+"""MVTec AD: its layout, official image counts, and which categories are textures."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from anomaly_sweep.datasets.readers.base import Counts
+from anomaly_sweep.datasets.readers.tree import TreeReader
 
-
-class Counts(NamedTuple):
-    """Number of images in each part of a category."""
-
-    train_good: int
-    test_good: int
-    test_defect: int
-
-
+#: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, table 1.
 OFFICIAL_COUNTS: dict[str, Counts] = {
     "bottle": Counts(209, 20, 63),
     "cable": Counts(224, 58, 92),
@@ -32,3 +25,13 @@ OFFICIAL_COUNTS: dict[str, Counts] = {
 }
 
 TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
+
+
+class MVTecADReader(TreeReader):
+    """The layout that the others are told by."""
+
+    title = "MVTec AD"
+    counts = OFFICIAL_COUNTS
+
+
+READER = MVTecADReader()
