@@ -13,6 +13,7 @@ from anomaly_sweep.config.configuration import (
     CustomConfiguration,
     LocalizationConfiguration,
 )
+from anomaly_sweep.config.executor import ExecutorConf, RayConf, SlurmConf
 from anomaly_sweep.config.groups import (
     ALL_LEVELS,
     CLASS_TOKEN,
@@ -69,14 +70,17 @@ __all__ = [
     "CustomConfiguration",
     "CustomTaskConf",
     "DatasetConf",
+    "ExecutorConf",
     "GenerateConf",
     "LayerConf",
     "LocalizationConf",
     "LocalizationConfiguration",
     "PcaModeConf",
     "PoolingConf",
+    "RayConf",
     "RootConf",
     "RuntimeConf",
+    "SlurmConf",
     "TaskConf",
     "TrackingConf",
     "anchored_configuration",

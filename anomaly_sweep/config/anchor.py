@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anomaly_sweep.config.configuration import AnyConfiguration
+from anomaly_sweep.config.groups import BackboneConf
 from anomaly_sweep.config.runtime import RuntimeConf, TrackingConf
 
 _SQLITE = "sqlite:///"
@@ -16,13 +17,18 @@ _FILE = "file:"
 
 def anchored_configuration(configuration: AnyConfiguration, folder: Path) -> AnyConfiguration:
     """A configuration whose data set's root, and weight file if it is there, are taken from a folder."""
-    dataset, backbone = configuration.dataset, configuration.backbone
-    weights = folder / Path(backbone.weights).expanduser()
+    dataset = configuration.dataset
     return replace(
         configuration,
         dataset=replace(dataset, root=_path(dataset.root, folder)),
-        backbone=replace(backbone, weights=str(weights) if weights.is_file() else backbone.weights),
+        backbone=anchored_backbone(configuration.backbone, folder),
     )
+
+
+def anchored_backbone(backbone: BackboneConf, folder: Path) -> BackboneConf:
+    """A backbone whose weight file, if it is there, is taken from a folder."""
+    weights = folder / Path(backbone.weights).expanduser()
+    return replace(backbone, weights=str(weights) if weights.is_file() else backbone.weights)
 
 
 def anchored_tracking(tracking: TrackingConf, folder: Path) -> TrackingConf:
@@ -36,8 +42,8 @@ def anchored_tracking(tracking: TrackingConf, folder: Path) -> TrackingConf:
 
 
 def anchored_runtime(runtime: RuntimeConf, folder: Path) -> RuntimeConf:
-    """How the work is done, with the cache taken from a folder."""
-    return replace(runtime, cache_dir=_path(runtime.cache_dir, folder))
+    """How the work is done, with the cache (unless it is a URL) taken from a folder."""
+    return replace(runtime, cache_dir=_uri(runtime.cache_dir, folder))
 
 
 def _path(path: str, folder: Path) -> str:

@@ -42,7 +42,7 @@ class RootConf:
     task: Any = MISSING
     localizer: Any = MISSING
     tracking: TrackingConf = field(default_factory=TrackingConf)
-    runtime: RuntimeConf = field(default_factory=RuntimeConf)
+    runtime: RuntimeConf = MISSING
 
 
 #: Node of the root config -> its class, for all nodes with fixed keys.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from anomaly_sweep.checks import in_range, one_of
+from anomaly_sweep.config.executor import ExecutorConf, executor_conf
 from anomaly_sweep.errors import ConfigError
 
 #: What can be searched for -> the direction that is better.
@@ -56,8 +58,11 @@ class RuntimeConf:
     memory_gb: float = 4.0
     #: What a job returns to Hydra's sweeper: one number, or several as a tuple.
     objectives: list[str] = field(default_factory=lambda: ["auc"])
+    #: Of the group ``runtime/executor``: keys of `ExecutorConf`, `RayConf` or `SlurmConf`; null is ``local``.
+    executor: Any = None
 
     def __post_init__(self) -> None:
+        self.executor: ExecutorConf = executor_conf(self.executor)
         in_range("runtime.batch_size", self.batch_size, 1)
         if self.workers is not None:
             in_range("runtime.workers", self.workers, 1)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_sweep.datasets import ImageRecord
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
+from anomaly_sweep.features.augmentation import passes_of
 from anomaly_sweep.features.backbone.loaded import network_of
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.shard import Shard
+from anomaly_sweep.features.shard import ImageRange, Shard
 
 if TYPE_CHECKING:
     from anomaly_sweep.features.extract import ImageRunner, Pooled
@@ -90,6 +92,7 @@ def features_of(
         if len(found) < len(levels):
             with cache.lock(shard.describe(split)):
                 found |= _cached(shard, split, [lv for lv in levels if lv not in found], cache)
+                found |= _joined(shard, split, [lv for lv in levels if lv not in found], cache)
                 lacking = [level for level in levels if level not in found and level not in unusable]
                 if lacking:
                     network = network_of(shard.backbone, device, shard.weights)
@@ -97,7 +100,8 @@ def features_of(
                     runner = ImageRunner(
                         network, shard.input_size, shard.center_crop, batch_size, decoders, on_image
                     )
-                    extracted = _extract(runner, shard, split, [lv for lv in lacking if lv not in unusable])
+                    usable = [lv for lv in lacking if lv not in unusable]
+                    extracted = _extract(runner, shard, split, usable, shard.records(split))
                     for level, pools in extracted.items():
                         cache.put(shard.describe(split, level), pools)
                     found |= extracted
@@ -105,24 +109,94 @@ def features_of(
     return ShardFeatures(splits["train"], splits["test"], unusable)
 
 
+def make_block(
+    shard: Shard,
+    levels: Sequence[str],
+    block: ImageRange,
+    cache: FeatureCache,
+    *,
+    device: str = "auto",
+    batch_size: int = 16,
+    decoders: int = 1,
+    on_image: Callable[[int], None] = lambda _count: None,
+) -> None:
+    """Put features of some of a shard's images into the cache, where :func:`features_of` finds them.
+
+    Levels that are there for all images, or cannot be had, are left out.
+
+    Raises
+    ------
+    AnomalySweepError
+        If an image cannot be read or no network can be made.
+    """
+    from anomaly_sweep.features.extract import ImageRunner  # torch
+
+    with cache.lock(_block_of(shard, block, None)):
+        lacking = [
+            level
+            for level in levels
+            if not cache.has(shard.describe(block.split, level))
+            and not cache.has(_block_of(shard, block, level))
+        ]
+        if lacking:
+            network = network_of(shard.backbone, device, shard.weights)
+            unusable = network.unusable(lacking, shard.side)
+            runner = ImageRunner(network, shard.input_size, shard.center_crop, batch_size, decoders, on_image)
+            records = shard.records(block.split)[block.start : block.stop]
+            usable = [level for level in lacking if level not in unusable]
+            for level, pools in _extract(runner, shard, block.split, usable, records).items():
+                cache.put(_block_of(shard, block, level), pools)
+
+
+def _block_of(shard: Shard, block: ImageRange, level: str | None) -> dict[str, Any]:
+    return shard.describe(block.split, level) | {"images": [block.start, block.stop]}
+
+
+def blocks_of(shard: Shard, split: str) -> list[ImageRange]:
+    """The blocks of a split's images."""
+    size = len(shard.records(split))
+    return [
+        ImageRange(split, start, min(start + ImageRange.BLOCK, size))
+        for start in range(0, size, ImageRange.BLOCK)
+    ]
+
+
+def _joined(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Pooled]:
+    """Levels whose blocks are all in the cache, put together: into the cache, in the blocks' place."""
+    found: dict[str, Pooled] = {}
+    for level in levels:
+        described = [_block_of(shard, block, level) for block in blocks_of(shard, split)]
+        if not described or not all(cache.has(one) for one in described):
+            continue
+        parts = [cache.find(one) for one in described]
+        whole = [part for part in parts if part is not None]
+        if len(whole) < len(parts):
+            continue
+        found[level] = {name: np.concatenate([part[name] for part in whole]) for name in whole[0]}
+        cache.put(shard.describe(split, level), found[level])
+        cache.discard(described)
+    return found
+
+
 def _cached(shard: Shard, split: str, levels: Sequence[str], cache: FeatureCache) -> dict[str, Pooled]:
     arrays = {level: cache.find(shard.describe(split, level)) for level in levels}
     return {level: pools for level, pools in arrays.items() if pools is not None}
 
 
-def _extract(runner: ImageRunner, shard: Shard, split: str, levels: Sequence[str]) -> dict[str, Pooled]:
+def _extract(
+    runner: ImageRunner, shard: Shard, split: str, levels: Sequence[str], records: Sequence[ImageRecord]
+) -> dict[str, Pooled]:
     from anomaly_sweep.features.extract import extract
 
     if not levels:
         return {}
-    records = shard.category.train if split == "train" else shard.category.test
     if not records:
         raise DatasetError(
             f"{shard.category.name}: there are no {split} images; add some or leave the category out"
         )
     augmentation = shard.augmentation if split == "train" else None
     extracted = extract(runner, records, levels, augmentation=augmentation, category=shard.category.name)
-    expected = shard.n_train if split == "train" else len(records)
+    expected = len(records) * (passes_of(shard.augmentation) if split == "train" else 1)
     for level, pools in extracted.items():
         for name, rows in pools.items():
             if len(rows) != expected:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from anomaly_sweep.config import AugmentationConf, BackboneConf
-from anomaly_sweep.datasets import Category, FileIndex, contents_digest, manifest_digest
+from anomaly_sweep.datasets import Category, FileIndex, ImageRecord, contents_digest, manifest_digest
 from anomaly_sweep.features.augmentation import describe, passes_of
 from anomaly_sweep.features.backbone.weights import weights_identity
 from anomaly_sweep.features.cache.store import FeatureCache
@@ -15,6 +15,18 @@ from anomaly_sweep.features.images import RESIZE
 
 #: Raised when extraction, or the reading of images or masks, changes so that numbers do.
 EXTRACTOR_VERSION = 2
+
+
+@dataclass(frozen=True)
+class ImageRange:
+    """Images ``start`` to ``stop`` of a split, with the bounds of a block of the cache."""
+
+    #: Images of a block: a multiple of a CPU's forward pass, so that each is in the same pass as ever.
+    BLOCK: ClassVar[int] = 64
+
+    split: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,10 @@ class Shard:
     def side(self) -> int:
         """Side in pixels of the square that the network sees."""
         return self.center_crop or self.input_size
+
+    def records(self, split: str) -> tuple[ImageRecord, ...]:
+        """The images of ``train`` or ``test``."""
+        return self.category.train if split == "train" else self.category.test
 
     @property
     def n_train(self) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 import json
 import logging
 import re
 import shlex
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from anomaly_sweep.config import NODES, AnyConfiguration, RuntimeConf, TrackingConf, parse_node
 from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
-from anomaly_sweep.sweep.folders import cache_folder, file_index
+from anomaly_sweep.sweep.folders import cache_folder, file_index, machine_folder
 from anomaly_sweep.sweep.plan.planner import data_state
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.record.results import RESULTS, storage_notice
@@ -154,7 +152,7 @@ def _only_one(identity: str, cache_dir: Path) -> Iterator[None]:
         if not is_unwritable(error, cache_dir):
             raise
         say_once(cache_dir, error)
-        lock = _acquired(Path(tempfile.gettempdir()) / f"anomaly_sweep-{getpass.getuser()}", identity)
+        lock = _acquired(machine_folder(), identity)
     try:
         yield
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +25,13 @@ def cache_folder(runtime: RuntimeConf) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CacheError(f"runtime.cache_dir={folder} cannot be made ({error})") from error
+    return folder
+
+
+def machine_folder() -> Path:
+    """A folder of this machine alone, for what is remembered of its files."""
+    folder = Path(tempfile.gettempdir()) / f"anomaly_sweep-{getpass.getuser()}"
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

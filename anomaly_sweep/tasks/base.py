@@ -18,7 +18,7 @@ from anomaly_sweep.datasets import Category, FileIndex
 from anomaly_sweep.errors import AnomalySweepError
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.cache.store import FeatureCache
-from anomaly_sweep.features.shard import Shard
+from anomaly_sweep.features.shard import ImageRange, Shard
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.metrics.ranking import ranking_metrics
 from anomaly_sweep.metrics.ties import ScoreScale, settle_ties
@@ -141,6 +141,8 @@ class Task(ABC, Generic[C, T]):
     groups: ClassVar[tuple[str, ...]]
     #: Those of ``config.OBJECTIVES`` that its trials have no number for.
     lacks: ClassVar[tuple[str, ...]] = ()
+    #: Splits whose features :meth:`make_features` makes of ranges of images.
+    ranged_splits: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def configuration(self, nodes: Mapping[str, Any]) -> C:
@@ -211,6 +213,32 @@ class Task(ABC, Generic[C, T]):
         """The most bytes that fitting one of a shard's trials holds, where that is worth counting."""
         return 0.0
 
+    def units(self, work: ShardWork) -> list[list[str]]:
+        """Fingerprints of a shard's trials, in groups that several workers may compute.
+
+        Trials of one group share so much that they belong together, or have to: a trial's numbers are the
+        same however the groups are spread.
+        """
+        return [list(work.trials)]
+
+    def make_features(
+        self,
+        work: ShardWork,
+        images: Sequence[ImageRange],
+        runtime: RuntimeConf,
+        tick: Tick,
+        *,
+        decoders: int,
+    ) -> None:
+        """Put features of some images into the cache, where :meth:`run` finds them.
+
+        Raises
+        ------
+        AnomalySweepError
+            If they cannot be made; :meth:`run` says so of its trials.
+        """
+        raise NotImplementedError(f"{self.name} has no features of ranges of images")
+
     @abstractmethod
     def run(
         self, work: ShardWork, runtime: RuntimeConf, tick: Tick, *, decoders: int, budget: float
@@ -247,11 +275,15 @@ class Task(ABC, Generic[C, T]):
 
 @dataclass
 class ShardWork:
-    """A shard and the distinct trials on it, all of one task."""
+    """A shard and the distinct trials on it, all of one task.
+
+    ``annotations`` is the digest of what the task reads beside the images, if anything.
+    """
 
     shard: Shard
     task: Task[Any, Any]
     trials: dict[str, Trial] = field(default_factory=dict)
+    annotations: str | None = None
 
     def needs_network(self, cache: FeatureCache) -> bool:
         """Whether some of its features have, or may have, to be made."""
@@ -276,7 +308,8 @@ class ShardWork:
 
     def only(self, wanted: set[str]) -> ShardWork:
         """The same shard with some of its trials."""
-        return ShardWork(self.shard, self.task, {p: t for p, t in self.trials.items() if p in wanted})
+        trials = {p: t for p, t in self.trials.items() if p in wanted}
+        return ShardWork(self.shard, self.task, trials, self.annotations)
 
 
 def of_images(

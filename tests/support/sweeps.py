@@ -18,6 +18,13 @@ from anomaly_sweep.config import (
     RuntimeConf,
     TrackingConf,
 )
+from anomaly_sweep.features.cache.store import cache_at
+from anomaly_sweep.sweep.folders import file_index
+from anomaly_sweep.sweep.run.choice import open_executor
+from anomaly_sweep.sweep.run.executor import ShardOutcome, execute
+from anomaly_sweep.sweep.run.piece import cut
+from anomaly_sweep.sweep.run.progress import Progress
+from anomaly_sweep.tasks.base import ShardWork
 
 LEVELS = {f"level{i}": node for i, node in enumerate(("maxpool", *(f"layer{j}" for j in range(1, 5))), 1)}
 MVG = {
@@ -72,3 +79,11 @@ def tracking(folder: Path) -> TrackingConf:
 def runtime(folder: Path, **changes: Any) -> RuntimeConf:
     """One process, a cache of its own."""
     return RuntimeConf(**{"device": "cpu", "workers": 1, "cache_dir": str(folder / "cache"), **changes})
+
+
+def computed(works: Sequence[ShardWork], conf: RuntimeConf, progress: Progress) -> list[ShardOutcome]:
+    """Work through planned work, as far as a sweep does before anything is kept or recorded."""
+    with open_executor(works, conf) as executor:
+        executor.prepare(works, progress.forecast)
+        pieces = cut(works, progress.forecast, cache_at(conf.cache_dir))
+        return list(execute(pieces, executor, progress, file_index(conf)))

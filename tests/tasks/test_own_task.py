@@ -19,11 +19,11 @@ from anomaly_sweep.errors import AnomalySweepError, ConfigError
 from anomaly_sweep.sweep.folders import file_index
 from anomaly_sweep.sweep.plan.describe import forecast_of
 from anomaly_sweep.sweep.plan.planner import make_plan
-from anomaly_sweep.sweep.run.executor import execute
 from anomaly_sweep.sweep.run.progress import Progress
 from multirun_analysis.cli import main as analysis
 from multirun_analysis.errors import AnalysisError
 from tests.support.multirun import arguments, runs
+from tests.support.sweeps import computed
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NAME = "pixel_statistic"
@@ -115,7 +115,7 @@ def test_sweep_pool_record_resume_pivot(
 def test_in_a_pool(folder: Path, tiny_dataset: Path) -> None:
     chosen = compose(*arguments(tiny_dataset), f"task={NAME}", config_dir=folder / "my_conf")
     works = make_plan(chosen.configurations, file_index(chosen.runtime)).works
-    found = list(execute(works, chosen.runtime, Progress(forecast_of(works, chosen.runtime, 2)), 2))
+    found = computed(works, chosen.runtime, Progress(forecast_of(works, chosen.runtime, 2)))
     expected = aurocs(tiny_dataset, "mean")
     assert {one.work.shard.category.name: one.results[0].image_auroc for one in found} == pytest.approx(
         expected

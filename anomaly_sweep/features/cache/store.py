@@ -160,6 +160,12 @@ class FeatureCache:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
 
+    def discard(self, described: Iterable[Mapping[str, Any]]) -> None:
+        """Remove entries that others have taken the place of, as far as they can be."""
+        for one in described:
+            with suppress(OSError):
+                self.path_of(one).unlink(missing_ok=True)
+
     def entries(self) -> Iterator[Entry]:
         """All entries, most recently used first; ``description`` is empty where a header cannot be read."""
         found = []

@@ -13,7 +13,7 @@ from anomaly_sweep.features.backbone.device import on_cuda
 from anomaly_sweep.features.cache.store import FeatureCache, cache_at
 from anomaly_sweep.sweep.plan.forecast import Forecast, key_of, make_forecast, network_key
 from anomaly_sweep.sweep.plan.planner import Plan
-from anomaly_sweep.sweep.run.executor import PROCESS_BYTES, processes
+from anomaly_sweep.sweep.run.local import PROCESS_BYTES, processes
 from anomaly_sweep.tasks.base import ShardWork, reason_of
 
 

@@ -202,7 +202,7 @@ class _Planner:
         except DatasetError as error:
             self._broken[key] = str(error)
         else:
-            self.works[key] = ShardWork(shard, task)
+            self.works[key] = ShardWork(shard, task, annotations=annotations)
             if id(category) not in self._compared:
                 self._compared.add(id(category))
                 _tell_copies(category, self._index)

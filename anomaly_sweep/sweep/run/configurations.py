@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from anomaly_sweep import terminal
@@ -23,7 +23,9 @@ from anomaly_sweep.sweep.plan.planner import Plan, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent, Recording
 from anomaly_sweep.sweep.record.results import RESULTS, ResultStore
 from anomaly_sweep.sweep.record.scores import record_scores
-from anomaly_sweep.sweep.run.executor import execute, processes
+from anomaly_sweep.sweep.run.choice import open_executor
+from anomaly_sweep.sweep.run.executor import execute
+from anomaly_sweep.sweep.run.piece import cut
 from anomaly_sweep.sweep.run.progress import Progress
 from anomaly_sweep.tasks.base import ShardWork, TrialResult, reason_of
 from anomaly_sweep.tracking.writer import Recorder
@@ -127,17 +129,23 @@ def _compute(
     runtime: RuntimeConf,
 ) -> None:
     """Work through shards: results are kept, and configurations recorded, as each ends."""
-    workers, forecast = 1, Forecast({})
-    if works:
-        with terminal.busy("forecasting"):
-            workers = processes(works, runtime)
-            forecast = forecast_of(works, runtime, workers)
     failed = {trial_id: result.reason for trial_id, result in known.items() if not result.ok}
-    log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
     if not works:
+        log.info("plan:\n%s", describe(plan, works, Forecast({}), failed), extra=FILE_ONLY)
         return
-    with Progress(forecast) as progress, closing(execute(works, runtime, progress, workers)) as outcomes:
-        for outcome in outcomes:
+    with ExitStack() as open_:
+        with terminal.busy("starting workers"):
+            executor = open_.enter_context(
+                open_executor(works, runtime, fingerprint(sorted(plan.fingerprints)))
+            )
+        with terminal.busy("forecasting"):
+            forecast = forecast_of(works, runtime, executor.workers)
+            log.info("plan:\n%s", describe(plan, works, forecast, failed), extra=FILE_ONLY)
+            executor.prepare(works, forecast)
+        pieces = cut(works, forecast, cache_at(runtime.cache_dir))
+        progress = open_.enter_context(Progress(forecast))
+        outcomes = execute(pieces, executor, progress, file_index(runtime))
+        for outcome in open_.enter_context(closing(outcomes)):
             store.put(outcome.results, outcome.work.shard.category.test)
             known.update({result.fingerprint: result for result in outcome.results})
             shard = outcome.work.shard

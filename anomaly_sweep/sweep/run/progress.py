@@ -7,14 +7,14 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from anomaly_sweep import terminal
-from anomaly_sweep.sweep.plan.forecast import Forecast, elapsed, key_of
-from anomaly_sweep.tasks.base import ShardWork, TrialResult
+from anomaly_sweep.sweep.plan.forecast import Forecast, elapsed
+from anomaly_sweep.tasks.base import TrialResult
 from anomaly_sweep.tasks.forecast import ShardForecast
 
 log = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ class Step:
 
 
 class Reporter:
-    """A `Tick` for one shard, in the process that works on it: measures each piece and sends it."""
+    """A `Tick` for one shard, by its key, in the process that works on it: measures steps and sends them."""
 
-    def __init__(self, work: ShardWork, send: Callable[[Step], None]) -> None:
-        self._shard = key_of(work)
+    def __init__(self, shard: str, send: Callable[[Step], None]) -> None:
+        self._shard = shard
         self._send = send
         self._last = time.monotonic()
 
@@ -106,14 +106,19 @@ class Remaining:
             if step.trial in left.trials:
                 left.take(step.trial, step.failed)
 
-    def again(self, key: str) -> None:
-        """A shard's work is lost and begins anew."""
-        self._open[key] = _Open(self._shards[key])
+    def again(self, key: str, trials: Iterable[str] | None = None) -> None:
+        """A shard's work, or that of some of its trials, is lost and begins anew."""
+        if trials is None:
+            self._open[key] = _Open(self._shards[key])
+            return
+        for trial in trials:
+            self._open[key].put_back(trial)
 
-    def finish(self, key: str, results: Sequence[TrialResult]) -> None:
-        """A shard is done, whatever was heard of it."""
+    def finish(self, key: str, results: Sequence[TrialResult], *, whole: bool = True) -> None:
+        """A shard (or but a part of it) is done, whatever was heard of it."""
         left = self._open[key]
-        left.read(left.images)
+        if whole:
+            left.read(left.images)
         for result in results:
             if result.fingerprint in left.trials:
                 left.take(result.fingerprint, not result.ok)
@@ -164,6 +169,11 @@ class _Open:
         self.images -= images
         self.seconds[self._shard.image_kind] = self.images * self._shard.image_seconds
 
+    def put_back(self, trial: str) -> None:
+        if trial not in self.trials:
+            kind, seconds = self.trials[trial] = self._shard.trials[trial]
+            self.seconds[kind] += seconds
+
     def take(self, trial: str, failed: bool) -> None:
         kind, seconds = self.trials.pop(trial)
         self.failed += failed
@@ -180,6 +190,7 @@ class Progress:
     """
 
     def __init__(self, forecast: Forecast) -> None:
+        self.forecast = forecast
         self.trials = sum(len(shard.trials) for shard in forecast.shards.values())
         self.images = forecast.images
         self.current = f"starting {forecast.workers} processes" if forecast.workers > 1 else ""
@@ -211,18 +222,17 @@ class Progress:
             self._left.step(step)
             self._last_step = time.monotonic()
 
-    def again(self, work: ShardWork) -> None:
-        """A shard begins anew: the process that worked on it died."""
+    def again(self, key: str, trials: Iterable[str] | None = None) -> None:
+        """A shard, or some of its trials, begin anew: the process that worked on them died."""
         with self._lock:
-            self._left.again(key_of(work))
+            self._left.again(key, trials)
 
-    def finish(self, work: ShardWork, results: Sequence[TrialResult]) -> None:
-        """Count what is left of a shard that is done."""
+    def finish(self, key: str, name: str, results: Sequence[TrialResult], *, whole: bool = True) -> None:
+        """Count what is left of a shard, or of a part of it, that is done; ``name`` is for people."""
         with self._lock:
-            self._left.finish(key_of(work), results)
+            self._left.finish(key, results, whole=whole)
             self._last_step = time.monotonic()
-        shard = work.shard
-        self.current = f"{shard.category.name} done"
+        self.current = f"{name} done"
 
     def line(self, width: int = terminal.UNLIMITED) -> str:
         """How far the work is, in so many columns; where room is short, what matters less goes."""

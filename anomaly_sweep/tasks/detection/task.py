@@ -7,11 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 from anomaly_sweep.config import DETECTION, Configuration, RuntimeConf
+from anomaly_sweep.estimators.base import STACK
 from anomaly_sweep.estimators.create import check_each, identity
 from anomaly_sweep.features.backbone.cost import NetworkCost
 from anomaly_sweep.features.backbone.device import on_cuda
 from anomaly_sweep.features.cache.store import cache_at
-from anomaly_sweep.features.pooled import features_of
+from anomaly_sweep.features.pooled import features_of, make_block
+from anomaly_sweep.features.shard import ImageRange
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.tasks.base import ShardWork, Task, Tick, TrialResult, reason_of
 from anomaly_sweep.tasks.detection.forecast import trial_costs
@@ -27,6 +29,7 @@ class Detection(Task[Configuration, DetectionTrial]):
     paper = "ono_mori"
     groups = GROUPS
     lacks = ("pixel_auroc", "aupro", "aupro_mvtec")
+    ranged_splits = ("train", "test")
 
     def configuration(self, nodes: Mapping[str, Any]) -> Configuration:
         """Of all nodes but the localizer."""
@@ -97,6 +100,36 @@ class Detection(Task[Configuration, DetectionTrial]):
             device=_flow_device(runtime.device),
             on_trial=lambda result: tick(0, result),
         )
+
+    def units(self, work: ShardWork) -> list[list[str]]:
+        """By spectrum; flows with one estimator config together, since they train in one stack."""
+        groups: dict[str, list[str]] = {}
+        for trial in trials_of(work):
+            shared = trial.estimator if trial.capability == STACK else trial.spectrum
+            groups.setdefault(repr(shared), []).append(trial.fingerprint)
+        return list(groups.values())
+
+    def make_features(
+        self,
+        work: ShardWork,
+        images: Sequence[ImageRange],
+        runtime: RuntimeConf,
+        tick: Tick,
+        *,
+        decoders: int,
+    ) -> None:
+        """Pooled features."""
+        for block in images:
+            make_block(
+                work.shard,
+                work.levels(),
+                block,
+                cache_at(runtime.cache_dir),
+                device=runtime.device,
+                batch_size=runtime.batch_size,
+                decoders=decoders,
+                on_image=lambda count: tick(count, None),
+            )
 
     def costs(self, work: ShardWork, network: NetworkCost, rates: Rates) -> dict[str, tuple[str, float]]:
         """Spectra, and estimators by what they compute."""

@@ -100,6 +100,10 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
             work.shard, trials_of(work), runtime, decoders=decoders, budget=budget, tick=tick
         )
 
+    def units(self, work: ShardWork) -> list[list[str]]:
+        """Each by itself: the maps alone are shared, which another worker makes anew."""
+        return [[trial_id] for trial_id in work.trials]
+
     def costs(self, work: ShardWork, network: NetworkCost, rates: Rates) -> dict[str, tuple[str, float]]:
         """Localizers by what they say they compute; ranking pixels and drawing."""
         from anomaly_sweep.tasks.localization.forecast import trial_costs  # torch

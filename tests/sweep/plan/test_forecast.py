@@ -23,13 +23,12 @@ from anomaly_sweep.sweep.plan.planner import make_plan
 from anomaly_sweep.sweep.record.recording import Parent
 from anomaly_sweep.sweep.run import progress as progress_module
 from anomaly_sweep.sweep.run.configurations import run_configurations
-from anomaly_sweep.sweep.run.executor import execute
 from anomaly_sweep.sweep.run.progress import Progress, Remaining, Step
 from anomaly_sweep.tasks.base import ShardWork, TrialResult
 from anomaly_sweep.tasks.detection.forecast import CLOSED_FORM, OTHER, flow_seconds, kept_components
 from anomaly_sweep.tasks.detection.forecast import FLOW as FLOWS
 from anomaly_sweep.tasks.forecast import IMAGES, ShardForecast
-from tests.support.sweeps import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
+from tests.support.sweeps import FLOW, KNN1, MVG, computed, configuration, grid, runtime, tracking
 
 FOREST = {"name": "isolation_forest", "_target_": "sklearn.ensemble.IsolationForest"}
 
@@ -285,8 +284,7 @@ def test_a_sweeps_progress_ends_with_everything_counted(
     made = forecast_of(works, conf, workers)
     assert set(made.shards) == {key_of(work) for work in works}
     with Progress(made) as shown:
-        for _ in execute(works, conf, shown, workers):
-            pass
+        computed(works, conf, shown)
     assert shown.line().startswith("100 %  12/12 trials  32/32 images  ETA 0:00")
     assert shown._left.factors().keys() >= {"images resnet18 64 detection"}
     assert cache_at(conf.cache_dir)

@@ -25,7 +25,7 @@ from anomaly_sweep.features.shard import Shard
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.plan.planner import DATA_DIGITS
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
-from anomaly_sweep.sweep.run import executor as execute_module
+from anomaly_sweep.sweep.run import local as local_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
 from anomaly_sweep.tasks.base import ShardWork, TrialResult
 from anomaly_sweep.tasks.detection.task import Detection
@@ -138,7 +138,7 @@ def test_order_and_company_change_nothing(tiny_dataset: Path, tmp_path: Path) ->
 def test_two_processes_give_what_one_gives(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execute_module, "_SMALL", 0)
+    monkeypatch.setattr(local_module, "_SMALL", 0)
     chosen = grid(tiny_dataset, ["level1", "level2"], [0.5], [MVG, KNN1])
     one = run_configurations(chosen, tracking(tmp_path), runtime(tmp_path / "a"), ALONE)
     two = run_configurations(chosen, tracking(tmp_path), runtime(tmp_path / "b", workers=2), ALONE)
@@ -307,7 +307,7 @@ def test_a_worker_that_dies_fails_its_trials_only(
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(execute_module, "_SMALL", 0)
+    monkeypatch.setattr(local_module, "_SMALL", 0)
     deadly = {"name": "deadly", "_target_": "deadly_estimator.Deadly"}
     outcomes = run_configurations(
         grid(tiny_dataset, ["level1"], [0.5], [deadly]),
@@ -316,7 +316,7 @@ def test_a_worker_that_dies_fails_its_trials_only(
         ALONE,
     )
     assert len(outcomes[0].failures) == 2
-    assert all("died twice" in reason for reason in outcomes[0].failures)
+    assert all("lost twice: the worker process died" in reason for reason in outcomes[0].failures)
 
 
 def test_the_plan_in_words(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -330,12 +330,12 @@ def test_the_plan_in_words(tiny_dataset: Path, tmp_path: Path) -> None:
 
 
 def _workers_in_a_pool(runtime_conf: RuntimeConf) -> int:
-    return execute_module.worker_count(runtime_conf)
+    return local_module.worker_count(runtime_conf)
 
 
 def test_a_launchers_worker_starts_no_processes_of_its_own() -> None:
     from joblib import Parallel, delayed
 
     conf = RuntimeConf(device="cpu", workers=2)
-    assert execute_module.worker_count(conf) == 2
+    assert local_module.worker_count(conf) == 2
     assert Parallel(n_jobs=2, backend="loky")(delayed(_workers_in_a_pool)(conf) for _ in range(2)) == [1, 1]

@@ -15,7 +15,7 @@ from anomaly_sweep.features.maps import MapStream
 from anomaly_sweep.sweep.plan.planner import make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
-from anomaly_sweep.sweep.run.executor import _decoders
+from anomaly_sweep.sweep.run.local import decoding_threads
 from anomaly_sweep.tasks.localization import run as localize
 from tests.support.localizers import localization, localizer
 from tests.support.sweeps import configuration, runtime, tracking
@@ -161,4 +161,4 @@ def test_decoding_threads(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(os, "cpu_count", lambda: 32)
-    assert _decoders(runtime(tmp_path, device=device)) == threads
+    assert decoding_threads(runtime(tmp_path, device=device)) == threads

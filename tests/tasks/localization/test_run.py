@@ -25,8 +25,8 @@ from anomaly_sweep.features.images import load_square
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.plan.planner import DATA_DIGITS, make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
-from anomaly_sweep.sweep.run import executor as execute_module
 from anomaly_sweep.sweep.run.configurations import describe_configurations, run_configurations
+from anomaly_sweep.sweep.run.local import affordable
 from anomaly_sweep.tasks.localization import run as room
 from anomaly_sweep.tasks.localization.trial import LocalizationTrial
 from anomaly_sweep.tracking import names
@@ -198,9 +198,9 @@ def test_no_more_is_fitted_at_once_than_fits(tiny_dataset: Path, tmp_path: Path)
 def test_no_more_processes_than_fit(tiny_dataset: Path, tmp_path: Path, each: int, processes: int) -> None:
     chosen = localization(tiny_dataset, localizer(bytes=each))
     works = make_plan([chosen], FileIndex(tmp_path / "index")).works
-    assert execute_module.affordable(works, runtime(tmp_path, workers=2), 2) == processes
+    assert affordable(works, runtime(tmp_path, workers=2), 2) == processes
     detection = make_plan([configuration(tiny_dataset)], FileIndex(tmp_path / "index")).works
-    assert execute_module.affordable(detection, runtime(tmp_path, workers=2), 2) == 2
+    assert affordable(detection, runtime(tmp_path, workers=2), 2) == 2
 
 
 def _trials(root: Path, tmp_path: Path, sizes: list[int]) -> list[LocalizationTrial]:
