@@ -113,11 +113,10 @@ class RayCluster(Executor):
         """Ask every node whether it is fit, before anything is computed."""
         total = _resources()
         if self._gpus and total.get("GPU", 0) < self._gpus:
-            available = f"{total.get('GPU', 0):g}"
             raise AnomalySweepError(
-                f"runtime.device={self._runtime.device}: a piece of work needs {self._gpus:g} GPU, and the "
-                f"Ray cluster has {available}; add nodes with GPUs, set runtime.executor.gpus to a share, or use "
-                "runtime.device=cpu"
+                f"runtime.device={self._runtime.device}: a piece of work needs {self._gpus:g} GPU, and the Ray "
+                f"cluster has {total.get('GPU', 0):g}; add nodes with GPUs, set runtime.executor.gpus to "
+                "a share, or use runtime.device=cpu"
             )
         nodes = self._nodes()
         if not nodes:
