@@ -114,7 +114,7 @@ class RayCluster(Executor):
         total = _resources()
         if self._gpus and total.get("GPU", 0) < self._gpus:
             raise AnomalySweepError(
-                f"runtime.device={self._runtime.device}: a piece of work needs {self._gpus:g} GPU, and the Ray "
+                f"runtime.device={self._runtime.device}: a piece needs {self._gpus:g} GPU, and the Ray "
                 f"cluster has {total.get('GPU', 0):g}; add nodes with GPUs, set runtime.executor.gpus to "
                 "a share, or use runtime.device=cpu"
             )
