@@ -34,10 +34,13 @@ class Mask:
         Shape ``(height, width)``: True where the mask marks a defect.
     remark
         What is unusual about the file and how it was read; empty for a plain mask.
+    value
+        Its largest value: of what is marked, where that has one value.
     """
 
     marked: NDArray[np.bool_]
     remark: str = ""
+    value: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -122,15 +125,15 @@ def _as_mask(image: Image.Image, path: Path) -> Mask:
     values = _values(image, path)
     least, largest = values.min(), values.max()
     if least == largest:
-        return Mask(np.broadcast_to(largest > 0, values.shape).copy())
+        return Mask(np.broadcast_to(largest > 0, values.shape).copy(), value=float(largest))
     lossy = image.format in _LOSSY
     n_levels = _count_levels(values, least, largest)
     if lossy or n_levels > FEW_LEVELS:
         what = "lossy compression" if lossy else f"{n_levels} levels, neither two nor few labels"
         remark = f"{what}: what is above half of its largest value, {largest / 2:g}, is read as marked"
-        return Mask(values > largest / 2, f"{remark}; save it as a two-level PNG")
+        return Mask(values > largest / 2, f"{remark}; save it as a two-level PNG", float(largest))
     remark = "" if least == 0 else f"no pixel is 0: the least value, {least:g}, is read as the background"
-    return Mask(values > least, remark)
+    return Mask(values > least, remark, float(largest))
 
 
 def _values(image: Image.Image, path: Path) -> NDArray[Any]:

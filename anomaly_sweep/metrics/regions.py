@@ -9,6 +9,7 @@ needed. The good pixels' scores are sorted by value (no order is carried along),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -136,6 +137,85 @@ def pixel_metrics(
         _by_places(ranks, weights, fpr_limit),
         *_precision(ranks),
     )
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A defect of an image, of which a part may be enough.
+
+    Parameters
+    ----------
+    image
+        Its image's place among the maps.
+    marked : ndarray of shape (h, w), bool
+        True on its pixels; defects may overlap.
+    saturation
+        Number of its pixels, above 0, that have to be flagged for all of it to count as found.
+    """
+
+    image: int
+    marked: NDArray[np.bool_]
+    saturation: float
+
+
+def au_spro(maps: AnomalyMaps, defects: Sequence[Defect], *, fpr_limit: float = 0.05) -> float:
+    """Area under the saturated per-region overlap (sPRO) curve up to a false positive rate, divided by it.
+
+    At a threshold, the sPRO of a defect is the number of its pixels at or above it divided by its saturation,
+    at most 1; the curve has the mean over all defects. The false positive rate is that of the pixels of all
+    images that belong to no defect. Every score is a threshold, where the evaluation code published with
+    MVTec LOCO AD refines its thresholds until neighbouring points of the curve are close.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, h, w), float32 or float64, finite
+        Anomaly scores of the pixels; higher = more anomalous.
+    defects
+        Those of all images; each has a pixel.
+    fpr_limit : float in (0, 1]
+        Where the integration ends.
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    EstimatorError
+        If a score is NaN or infinite.
+    DatasetError
+        If there is no defect, or all pixels are defective.
+    ConfigError
+        For a limit out of range.
+    ValueError
+        If shapes or dtypes are not those above, or a defect has no pixel or no saturation.
+
+    References
+    ----------
+    Bergmann et al., Beyond Dents and Scratches: Logical Constraints in Unsupervised Anomaly Detection and
+    Localization, IJCV 2022, section 4.2.
+    """
+    in_range("fpr_limit", fpr_limit, 0, 1, open_low=True)
+    masks = np.zeros(np.shape(maps), dtype=np.bool_)
+    for defect in defects:
+        if not defect.marked.any() or not defect.saturation > 0:
+            raise ValueError("a defect needs a pixel and a saturation above 0")
+        masks[defect.image] |= defect.marked
+    ranks = _ranks(maps, masks, "all")
+    # Of each defective pixel, as maps[masks] lists them: its rank from the highest score, its area.
+    rank = np.empty(ranks.order.size, dtype=np.intp)
+    rank[ranks.order] = np.arange(ranks.order.size)[::-1]
+    areas = np.empty(ranks.order.size)
+    areas[ranks.order] = _areas(ranks, fpr_limit)
+    first = np.concatenate([[0], np.cumsum(np.count_nonzero(masks, axis=(1, 2)))])
+    found = []
+    for defect in defects:
+        pixels = first[defect.image] + np.flatnonzero(defect.marked[masks[defect.image]])
+        by_score = areas[pixels[np.argsort(rank[pixels])]]
+        # The pixel that is flagged k-th adds what the overlap grows by; tied ones have one area.
+        overlap = np.minimum(np.arange(by_score.size + 1) / defect.saturation, 1.0)
+        found.append(float(np.diff(overlap) @ by_score))
+    return float(np.mean(found))
 
 
 @dataclass(frozen=True)

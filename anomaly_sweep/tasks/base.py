@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 METRICS = (
     *("image_auroc", "image_ap", "image_f1max", "image_fpr95"),
     *("pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_mvtec"),
+    *("au_spro", "au_spro_logical", "au_spro_structural"),
 )
 #: Those whose spread between seeds is kept.
 SPREAD = ("image_auroc", "pixel_auroc", "aupro")
@@ -96,6 +97,9 @@ class TrialResult:
     image_fpr95: float | None = None
     pixel_ap: float | None = None
     pixel_f1max: float | None = None
+    au_spro: float | None = None
+    au_spro_logical: float | None = None
+    au_spro_structural: float | None = None
     image_auroc_sd: float | None = None
     pixel_auroc_sd: float | None = None
     aupro_sd: float | None = None

@@ -35,6 +35,9 @@ _SHOWN = {
     "pixel_f1max": "pixel F1max",
     "aupro": "AUPRO",
     "aupro_sd": "its SD of seeds",
+    "au_spro": "AU-sPRO",
+    "au_spro_logical": "of logical",
+    "au_spro_structural": "of structural anomalies",
 }
 
 

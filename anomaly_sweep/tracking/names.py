@@ -37,6 +37,9 @@ PREFIXES = {
     "aupro": "aupro/",
     "aupro_sd": "aupro_sd/",
     "aupro_mvtec": "aupro_mvtec/",
+    "au_spro": "au_spro/",
+    "au_spro_logical": "au_spro_logical/",
+    "au_spro_structural": "au_spro_structural/",
 }
 MEAN = "mean"
 FAILED_TRIALS = "failed_trials"
@@ -130,6 +133,9 @@ TRIAL_COLUMNS = (
     "aupro",
     "aupro_sd",
     "aupro_mvtec",  # AUPRO at the 100 thresholds of MVTec's evaluation code
+    "au_spro",  # of MVTec LOCO AD: saturated AUPRO to FPR 0.05, the mean of the next two
+    "au_spro_logical",
+    "au_spro_structural",
     "n_features",  # columns after the reduction
     "n_train",
     "n_test",

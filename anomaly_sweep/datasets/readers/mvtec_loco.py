@@ -14,6 +14,8 @@ from anomaly_sweep.datasets.records import ORPHAN_MASKS, Category, Remark, Satur
 from anomaly_sweep.errors import DatasetError
 
 CONFIG = "defects_config.json"
+#: Its defect types.
+LOGICAL, STRUCTURAL = "logical_anomalies", "structural_anomalies"
 
 #: Bergmann et al., Beyond Dents and Scratches, IJCV 2022, table 1: 1772 + 1568 images (+ 304 validation).
 OFFICIAL_COUNTS = {

@@ -74,7 +74,8 @@ def draw_cases(
     maps, masks : ndarray of shape (n, side, side)
     """
     records = shard.category.test
-    cases = choose_cases(maps, masks, [record.relative.partition("/test/")[2] for record in records])
+    names = [record.relative.partition("/test/")[2] or record.relative for record in records]
+    cases = choose_cases(maps, masks, names)
     low, high = np.quantile(maps[:, ::4, ::4], [0.01, 0.999])
     figure = Figure(figsize=(8.4, 0.5 + 2.0 * len(cases)), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)

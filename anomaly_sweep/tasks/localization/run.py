@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from anomaly_sweep.config import RuntimeConf
 from anomaly_sweep.datasets.masks import check_shape, read_mask, to_square
-from anomaly_sweep.errors import AnomalySweepError
+from anomaly_sweep.datasets.readers.mvtec_loco import LOGICAL, STRUCTURAL
+from anomaly_sweep.datasets.records import GOOD
+from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.cache.store import cache_at
 from anomaly_sweep.features.maps import MapBatch, MapStream, synchronise
 from anomaly_sweep.features.shard import Shard
@@ -26,7 +28,7 @@ from anomaly_sweep.localization.base import Localizer, Shapes
 from anomaly_sweep.localization.create import build
 from anomaly_sweep.localization.render import render
 from anomaly_sweep.localization.seeds import SEED, seeds_of_config
-from anomaly_sweep.metrics.regions import pixel_metrics
+from anomaly_sweep.metrics.regions import Defect, au_spro, pixel_metrics
 from anomaly_sweep.metrics.ties import ScoreScale
 from anomaly_sweep.tasks.base import ShardWork, Tick, TrialResult, of_images, over_seeds, reason_of
 from anomaly_sweep.tasks.localization.outputs import write_outputs
@@ -56,7 +58,7 @@ def run_localizations(
         tick(0, result)
 
     try:
-        masks = masks_of(shard)
+        masks, defects = masks_of(shard), defects_of(shard)
         unusable = _stream(shard, trials, runtime, decoders, tick).unusable()
         possible = [trial for trial in trials if not unusable.keys() & set(trial.levels)]
         shapes = _stream(shard, possible, runtime, decoders, tick).shapes()
@@ -84,7 +86,7 @@ def run_localizations(
                 run.reason = run.reason or reason
         for run in together:
             of_trial = ended[run.trial.fingerprint]
-            of_trial.append(run.result(shard, masks, Path(runtime.cache_dir).expanduser()))
+            of_trial.append(run.result(shard, masks, defects, Path(runtime.cache_dir).expanduser()))
             if len(of_trial) == len(seeds_of_config(run.trial.localizer)):
                 keep(_of_seeds(of_trial))
     return results
@@ -151,6 +153,55 @@ def masks_of(shard: Shard) -> NDArray[np.bool_]:
             shard.category.name, len(lost), shard.side, shard.side, lost[0], shard.input_size,
         )  # fmt: skip
     return masks
+
+
+def defects_of(shard: Shard) -> list[Defect]:
+    """Each defect of a shard's test images by itself, where the data set says how much of one is enough.
+
+    Saturations in pixels of the image are of as large a part of the square; relative ones of what is marked
+    there. A defect too small for the square's pixels is left out, as `masks_of` warns.
+
+    Raises
+    ------
+    DatasetError
+        If a mask is of no kind that the data set knows.
+    """
+    saturations = {one.value: one for one in shard.category.saturations}
+    defects = []
+    for place, record in enumerate(shard.category.test if saturations else ()):
+        for path in record.masks:
+            mask = read_mask(path)
+            kind = saturations.get(int(mask.value))
+            if kind is None:
+                raise DatasetError(
+                    f"mask {path} has the value {mask.value:g}, that of no defect of {shard.category.name}: "
+                    f"{', '.join(f'{one.value} ({one.defect})' for one in shard.category.saturations)}"
+                )
+            marked = to_square(mask.marked, shard.input_size, shard.center_crop)
+            area = int(marked.sum())
+            scale = area if kind.relative else shard.input_size**2 / mask.marked.size
+            if area:
+                defects.append(Defect(place, marked, min(kind.threshold * scale, area)))
+    return defects
+
+
+def saturated_metrics(shard: Shard, maps: NDArray[np.float32], defects: Sequence[Defect]) -> dict[str, Any]:
+    """AU-sPRO of logical and of structural anomalies, each beside the good images, and their mean.
+
+    One that has no defect has no value, nor has the mean then.
+    """
+    if not defects:
+        return {}
+    found: dict[str, float | None] = {}
+    types = np.array([record.defect for record in shard.category.test])
+    for column, name in (("au_spro_logical", LOGICAL), ("au_spro_structural", STRUCTURAL)):
+        kept = np.flatnonzero((types == name) | (types == GOOD))
+        places = {int(image): place for place, image in enumerate(kept)}
+        of_type = [replace(one, image=places[one.image]) for one in defects if one.image in places]
+        found[column] = au_spro(maps[kept], of_type) if of_type else None
+    both = [value for value in found.values() if value is not None]
+    found["au_spro"] = sum(both) / 2 if len(both) == 2 else None
+    return found
 
 
 def fitting_together(
@@ -266,14 +317,18 @@ class _Run:
         self._maps.append(maps.cpu().numpy())
         self._scores.append(image.cpu().numpy().astype(np.float64))
 
-    def result(self, shard: Shard, masks: NDArray[np.bool_], cache_dir: Path) -> TrialResult:
+    def result(
+        self, shard: Shard, masks: NDArray[np.bool_], defects: Sequence[Defect], cache_dir: Path
+    ) -> TrialResult:
         """The numbers; what is kept beside them is written to the cache folder first."""
-        self.attempt(self._measure, shard, masks, cache_dir)
+        self.attempt(self._measure, shard, masks, defects, cache_dir)
         if self.reason is not None:
             return TrialResult.failed(self.trial.fingerprint, self.reason)
         return self._measured
 
-    def _measure(self, shard: Shard, masks: NDArray[np.bool_], cache_dir: Path) -> None:
+    def _measure(
+        self, shard: Shard, masks: NDArray[np.bool_], defects: Sequence[Defect], cache_dir: Path
+    ) -> None:
         task = self.trial.task
         maps = np.concatenate(self._maps)
         scores = np.concatenate(self._scores)
@@ -301,6 +356,7 @@ class _Run:
             pixel_ap=pixel.ap,
             pixel_f1max=pixel.f1max,
             **images,
+            **saturated_metrics(shard, maps, defects),
         )
         if self._writes:
             write_outputs(cache_dir, self.trial, shard, maps, masks)

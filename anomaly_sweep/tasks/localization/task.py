@@ -78,7 +78,8 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
 
     def annotations(self, category: Category, index: FileIndex) -> str:
         """Of the masks."""
-        return masks_digest(category.test, index)
+        masks = masks_digest(category.test, index)
+        return fingerprint(masks, category.saturations) if category.saturations else masks
 
     def missing(self, work: ShardWork, cache: FeatureCache) -> list[str]:
         """All: whether maps are kept, and are still there, is seen when they are read."""
