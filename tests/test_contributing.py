@@ -33,6 +33,12 @@ def test_example(command: str, tiny_dataset: Path, tmp_path: Path, monkeypatch: 
     write_files(tmp_path)
     for category in ("linen", "washer"):
         shutil.copytree(tiny_dataset / category, tmp_path / "parts" / category)
+        line = tmp_path / "line" / category
+        shutil.copytree(tiny_dataset / category, line)
+        for old, new in (("train/good", "train/pass"), ("test/good", "test/pass")):
+            (line / old).rename(line / new)
+        (line / "test").rename(line / "inspected")
+        (line / "ground_truth").rename(line / "marks")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     flag, folder, *overrides = shlex.split(command)
