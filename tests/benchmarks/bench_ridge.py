@@ -2,9 +2,9 @@
 
 Every row is a localizer, fitted and scored on the same feature maps: pixel AUROC / AUPRO / image AUROC of
 each category, and the milliseconds of processor time that scoring an image takes, on one thread, on the first
-category. Images are resized to 256 pixels, of which the middle 224 are taken.
+category. Images are resized to 256 pixels, of which the middle 224 are taken (``--crop 256``: all).
 
-    python tests/benchmarks/bench_ridge.py --real FOLDER [--backbone resnet18] [--rows plus]
+    python tests/benchmarks/bench_ridge.py --real FOLDER [--backbone resnet18] [--crop 256] [--rows plus]
 
 FOLDER holds ``data/mvtec_ad_320`` and ``weights`` (see CONTRIBUTING.md). ``turned`` is pill with every image
 turned by an angle of its own about its middle: an object without alignment, whose defects are real.
@@ -40,7 +40,7 @@ from anomaly_sweep.tasks.localization.run import masks_of
 
 Masks = NDArray[np.bool_]
 Labels = NDArray[np.bool_]
-SIZE, CROP, SIGMA, BATCH = 256, 224, 4.0, 16
+SIZE, SIGMA, BATCH = 256, 4.0, 16
 ALIGNED = ("bottle", "transistor", "pill")
 TURNED = "turned"
 
@@ -55,14 +55,24 @@ ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("patchcore", {}),
     ],
     "plus": [
-        ("ridge_plus", {"neighborhood": 7}),
+        ("ridge_plus", {}),
+        ("ridge_plus", {"weight": 0.0}),
+        ("ridge_plus", {"weight": 1.0}),
+        ("ridge_plus", {"weight": 0.5}),
+        ("ridge_plus", {"weight": 0.2}),
+        ("ridge_plus", {"components": 9}),
+        ("ridge_plus", {"components": 5}),
         ("ridge_plus", {"neighborhood": 5}),
         ("ridge_plus", {"rank": 32}),
+        ("ridge_plus", {"rank": 32, "components": 5}),
         ("ridge_plus", {"rank": 1}),
         ("ridge_plus", {"hole": 1}),
         ("ridge_plus", {"shallow": ["level3"]}),
+        ("ridge_plus", {"epsilon": 0.1}),
         ("ridge_plus", {"epsilon": 100.0}),
         ("ridge_plus", {"top": 1e-6}),
+        ("ridge_plus", {"top": 0.05}),
+        ("ridge_plus", {"projection": 8}),
     ],
     "seeds": [(name, {"seed": seed}) for name in ("patchcore", "padim", "ridge_plus") for seed in (1, 2, 3)],
     "paper": [
@@ -90,6 +100,7 @@ def main() -> None:
     )
     parser.add_argument("--real", type=Path, default=os.environ.get("ANOMALY_SWEEP_REAL"), required=False)
     parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--crop", type=int, default=224, help=f"pixels, of {SIZE}")
     parser.add_argument("--rows", choices=list(ROWS), nargs="+", default=["methods"])
     parser.add_argument("--categories", nargs="+", default=[*ALIGNED, TURNED])
     parser.add_argument("--scratch", type=Path, default=Path(".anomaly_sweep/ridge_study"))
@@ -101,7 +112,7 @@ def main() -> None:
     cells: dict[int, list[str]] = {i: [] for i in range(len(rows))}
     spent: dict[int, float] = {}
     for category in arguments.categories:
-        data = maps_of(arguments.real, arguments.backbone, category, arguments.scratch)
+        data = maps_of(arguments.real, arguments.backbone, category, arguments.scratch, arguments.crop)
         for i, (name, changes) in enumerate(rows):
             *accuracy, milliseconds = measure(name, changes, *data)
             cells[i].append(" / ".join(f"{100 * value:.1f}" for value in accuracy))
@@ -146,7 +157,9 @@ def parts(maps: Maps) -> Iterator[dict[str, torch.Tensor]]:
     return ({lv: m[i : i + BATCH] for lv, m in maps.items()} for i in range(0, n, BATCH))
 
 
-def maps_of(folder: Path, backbone: str, name: str, scratch: Path) -> tuple[Maps, Maps, Masks, Labels]:
+def maps_of(
+    folder: Path, backbone: str, name: str, scratch: Path, crop: int
+) -> tuple[Maps, Maps, Masks, Labels]:
     """Maps of the training and of the test images, and the test images' masks and labels."""
     data = folder / "data" / "mvtec_ad_320"
     if name == TURNED:
@@ -159,7 +172,7 @@ def maps_of(folder: Path, backbone: str, name: str, scratch: Path) -> tuple[Maps
     category = read_category(data, name, dataset="mvtec_ad")
     index = FileIndex(scratch / "files.sqlite")
     none = AugmentationConf(name="none")
-    shard = Shard.of(category, BackboneConf(**conf), SIZE, none, index, CROP)  # type: ignore[arg-type]
+    shard = Shard.of(category, BackboneConf(**conf), SIZE, none, index, crop)  # type: ignore[arg-type]
     stream = MapStream(shard, ["level2", "level3", "level4"], "cpu", cache=cache_at(str(scratch / "maps")))
     found = []
     for split in ("train", "test"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter, zoom
 from sklearn.linear_model import Ridge
 from torch import Tensor
@@ -42,8 +43,19 @@ def fitted(train: dict[str, Tensor], **arguments: Any) -> RidgePlus:
     return model
 
 
-def rows_of(maps: dict[str, Tensor], side: int, hole: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Neighbourhoods, those without their middle, shallow and deep vectors: (n, places, features) each."""
+def spectrum(square: Floats, components: int) -> Floats:
+    """The lowest cosine components of (channels, side, side)."""
+    found: Floats = dctn(square, norm="ortho", axes=(1, 2))[:, :components, :components]
+    return found.ravel()
+
+
+def rows_of(
+    maps: dict[str, Tensor], side: int, hole: int, components: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Neighbourhoods and their middles, surroundings, shallow and deep vectors: (n, places, features) each.
+
+    Of the neighbourhoods and of the surroundings (0 in the middle) the cosine components are given.
+    """
     shallow = [maps["level2"].numpy().reshape(-1, 3, 6, 2, 6, 2).mean((3, 5)), maps["level3"].numpy()]
     deep = maps["level4"].numpy().astype(np.float64)
     whole: list[list[Floats]] = []
@@ -59,18 +71,30 @@ def rows_of(maps: dict[str, Tensor], side: int, hole: int) -> tuple[Floats, Floa
                     for i in reach
                     for j in reach
                 }
-                whole[-1].append(np.concatenate(list(near.values())))
-                outside = [v for (i, j), v in near.items() if max(abs(i), abs(j)) > hole // 2]
-                around[-1].append(np.concatenate(outside))
+                square = np.stack(list(near.values()), axis=1).reshape(5, side, side)
+                low = (side - hole) // 2
+                middle = square[:, low : low + hole, low : low + hole]
+                whole[-1].append(np.concatenate([spectrum(square, components), middle.ravel()]))
+                outside = square.copy()
+                outside[:, low : low + hole, low : low + hole] = 0
+                around[-1].append(spectrum(outside, components))
     y1 = np.concatenate(shallow, axis=1).reshape(len(deep), 7, 36).swapaxes(1, 2).astype(np.float64)
     return np.array(whole), np.array(around), y1, deep.reshape(len(deep), 5, 36).swapaxes(1, 2)
 
 
 def plain_scores(
-    train: dict[str, Tensor], test: dict[str, Tensor], side: int, hole: int, alpha: float, epsilon: float
+    train: dict[str, Tensor],
+    test: dict[str, Tensor],
+    *,
+    side: int,
+    hole: int,
+    components: int,
+    alpha: float,
+    epsilon: float,
+    weight: float,
 ) -> tuple[Floats, float]:
     """Scores (n, places) and the shrinkage."""
-    fit, asked = rows_of(train, side, hole), rows_of(test, side, hole)
+    fit, asked = (rows_of(maps, side, hole, components) for maps in (train, test))
     # The shrinkage is of all rows together, as the Gram matrix sees them.
     rows = np.concatenate([fit[0], fit[2], fit[3]], axis=2)
     n, places, _ = rows.shape
@@ -85,7 +109,7 @@ def plain_scores(
         return tuple((of - mean).reshape(-1, of.shape[2]) for of in (of_fit, of_test))  # type: ignore[return-value]
 
     total = np.zeros(len(asked[0]) * places)
-    for explain, aim in ((0, 2), (1, 3)):
+    for explain, aim, share in ((0, 2, 1 - weight), (1, 3, weight)):
         x, x_test = centred(fit[explain], asked[explain])
         y, y_test = centred(fit[aim], asked[aim])
         penalty = (alpha + x.shape[1] / len(x)) * (x**2).sum() / x.shape[1]
@@ -94,18 +118,19 @@ def plain_scores(
         covariance = errors.T @ errors / len(errors)
         covariance += epsilon * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         error = y_test - model.predict(x_test)
-        total += np.einsum("ij,jk,ik->i", error, np.linalg.inv(covariance), error) / (2 * y.shape[1])
+        total += share * np.einsum("ij,jk,ik->i", error, np.linalg.inv(covariance), error) / y.shape[1]
     return np.sqrt(total).reshape(-1, places), shrinkage
 
 
-@pytest.mark.parametrize(("side", "hole"), [(3, 1), (5, 3)])
-@pytest.mark.parametrize(("alpha", "epsilon"), [(1e-3, 1e-2), (0.5, 1.0)])
-def test_scores_are_the_plain_formulas(side: int, hole: int, alpha: float, epsilon: float) -> None:
+@pytest.mark.parametrize(("side", "components", "hole"), [(3, 3, 1), (5, 5, 3), (5, 3, 1), (7, 4, 3)])
+@pytest.mark.parametrize(("alpha", "epsilon", "weight"), [(1e-3, 1e-2, 0.25), (0.5, 1.0, 0.6)])
+def test_scores_are_the_plain_formulas(
+    side: int, components: int, hole: int, alpha: float, epsilon: float, weight: float
+) -> None:
     train, test = random_maps(9, 1), random_maps(4, 2)
-    model = fitted(
-        train, neighborhood=side, hole=hole, projection=None, rank=99, alpha=alpha, epsilon=epsilon
-    )
-    expected, shrinkage = plain_scores(train, test, side, hole, alpha, epsilon)
+    settings = {"hole": hole, "components": components, "alpha": alpha, "epsilon": epsilon, "weight": weight}
+    model = fitted(train, neighborhood=side, projection=None, rank=99, **settings)
+    expected, shrinkage = plain_scores(train, test, side=side, **settings)  # type: ignore[arg-type]
     assert 0 < shrinkage < 1
     assert model.shrinkage == pytest.approx(shrinkage, rel=1e-4)
     # Float32 products (6e-8) of features that a penalty of alpha, and a ridge of epsilon, amplify.
@@ -144,7 +169,7 @@ def test_a_regression_of_reduced_rank_predicts_the_directions_best_predicted(ran
 def test_training_scores_are_about_one() -> None:
     """Whitened errors have, up to epsilon, a mean square of 1 over the rows that they were fitted to."""
     train = random_maps(30, 1)
-    model = fitted(train, neighborhood=3, hole=1, projection=None, epsilon=1e-9)
+    model = fitted(train, neighborhood=3, components=3, hole=1, projection=None, epsilon=1e-9)
     assert float(model.score(train).grid.square().mean()) == pytest.approx(1, rel=1e-3)
 
 
@@ -172,7 +197,7 @@ def test_means_are_shrunk_by_what_is_chance() -> None:
 
 def test_what_its_surroundings_foretell_scores_less_than_what_they_do_not() -> None:
     train, test = random_maps(40, 1), random_maps(2, 2)
-    model = fitted(train, neighborhood=3, hole=1, projection=None)
+    model = fitted(train, neighborhood=3, components=3, hole=1, projection=None)
     test = {level: maps[:1].repeat(2, 1, 1, 1) for level, maps in test.items()}
     # The same change of the deep level at one place, or at all of them together.
     change = torch.full((5,), 1.5)
@@ -183,7 +208,7 @@ def test_what_its_surroundings_foretell_scores_less_than_what_they_do_not() -> N
 
 
 def test_image_score_is_the_mean_of_the_highest_of_the_smoothed_grid() -> None:
-    model = fitted(random_maps(9, 1), neighborhood=3, hole=1, top=0.1)
+    model = fitted(random_maps(9, 1), neighborhood=3, components=3, hole=1, top=0.1)
     scored = model.score(random_maps(2, 2))
     assert scored.image is not None
     for grid, image in zip(scored.grid.numpy(), scored.image, strict=True):
@@ -207,6 +232,9 @@ def test_the_seed_draws_the_projection() -> None:
         ("shallow", ["level4"], "without localizer.deep=level4"),
         ("neighborhood", 4, "localizer.neighborhood=4 has no middle"),
         ("hole", 9, "localizer.hole=9 leaves nothing"),
+        ("components", 0, "localizer.components"),
+        ("weight", -0.1, "localizer.weight"),
+        ("weight", 1.1, "localizer.weight"),
         ("projection", 0, "localizer.projection"),
         ("rank", 0, "localizer.rank"),
         ("alpha", 0, "localizer.alpha"),
@@ -228,7 +256,7 @@ def test_a_coarser_shallow_level_is_refused() -> None:
 
 def test_too_large_a_neighborhood_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anomaly_sweep.memory.available_bytes", lambda _device: 10**5)
-    with pytest.raises(EstimatorError, match=r"localizer.neighborhood=9.*use a smaller"):
+    with pytest.raises(EstimatorError, match=r"localizer.components=7.*use a smaller"):
         RidgePlus(projection=None).partial_fit(random_maps(1, 1))
 
 
@@ -236,7 +264,7 @@ def test_the_config_names_every_argument_with_its_default() -> None:
     option = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "localizer" / "ridge_plus.yaml"))
     assert isinstance(option, dict)
     shipped, plain = build(option), RidgePlus()  # type: ignore[arg-type]
-    assert set(option) - {"name", "_target_"} == set(RidgePlus.__init__.__kwdefaults__ or {})
+    assert set(option) - {"name", "_target_", "seeds"} == set(RidgePlus.__init__.__kwdefaults__ or {})
     train, test = random_maps(4, 1), random_maps(2, 2)
     for one in (shipped, plain):
         one.partial_fit(train)
