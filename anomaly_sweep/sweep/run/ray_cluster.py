@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 #: Pieces that wait in Ray, which adds nodes for them where it may.
 _WAITING = 2000
 _CHECK_SECONDS = 120.0
+_KNOCK_SECONDS = 10.0
 _STORE_BYTES = 200_000_000
 
 
@@ -99,6 +101,7 @@ class RayCluster(Executor):
         else:
             settings["address"] = self._conf.address
         try:
+            _knock(self._conf.address)
             ray.init(**settings)
         except (ConnectionError, RuntimeError, ValueError, RayError, OSError) as error:
             where = self._conf.address or "this machine"
@@ -200,6 +203,14 @@ class RayCluster(Executor):
             and node["Resources"].get("CPU", 0) >= self._conf.cpus
             and node["Resources"].get("GPU", 0) >= min(1, self._gpus)
         ]
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody listens at ``HOST:PORT``: Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS):
+            pass
 
 
 def _resources() -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,19 @@ from typing import Any
 import pytest
 
 from anomaly_sweep.config import RuntimeConf
+from anomaly_sweep.datasets import FileIndex
+from anomaly_sweep.errors import AnomalySweepError, ConfigError
+from anomaly_sweep.features.cache.store import cache_at
+from anomaly_sweep.sweep.plan.describe import forecast_of
+from anomaly_sweep.sweep.plan.planner import make_plan
 from anomaly_sweep.sweep.record.recording import Outcome, Parent
 from anomaly_sweep.sweep.run.configurations import run_configurations
-from tests.support.sweeps import FLOW, KNN1, MVG, configuration, grid, runtime, tracking
+from anomaly_sweep.sweep.run.executor import execute
+from anomaly_sweep.sweep.run.local import Pool
+from anomaly_sweep.sweep.run.piece import cut
+from anomaly_sweep.sweep.run.progress import Progress
+from anomaly_sweep.sweep.run.worker import changed_contents, differences, origin_of
+from tests.support.sweeps import FLOW, KNN1, MVG, computed, configuration, grid, runtime, tracking
 
 #: Fields of a row that say how long it took and where it is recorded.
 NOT_RESULTS = {"run_id", "fit_seconds", "score_seconds"}
@@ -104,3 +116,98 @@ def test_a_killed_worker_is_replaced_twice_and_then_a_hole(
     else:
         (reason,) = deadly.failures
         assert reason.startswith("washer: lost 3 times: its ")
+
+
+def test_no_cluster_at_the_address_is_told(tiny_dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    conf = runtime(tmp_path, executor={"name": "ray", "address": "127.0.0.1:1"})
+    with pytest.raises(AnomalySweepError, match=r"runtime\.executor\.address=127\.0\.0\.1:1: no Ray cluster"):
+        run(conf, tmp_path, [configuration(tiny_dataset)])
+
+
+def test_a_queue_that_is_not_there_is_told(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    conf = runtime(tmp_path, executor={"name": "slurm", "folder": str(tmp_path / "slurm")})
+    with pytest.raises(AnomalySweepError, match="the queue refuses the array"):
+        run(conf, tmp_path, [configuration(tiny_dataset)])
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"name": "dask"}, "runtime.executor.name"),
+        ({"name": "ray", "adress": "auto"}, "runtime.executor.adress does not exist"),
+        ({"name": "slurm", "timeout_min": 0}, "runtime.executor.timeout_min=0"),
+        ({"name": "slurm", "cluster": "pbs"}, "runtime.executor.cluster"),
+    ],
+)
+def test_wrong_settings_are_told(node: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        RuntimeConf(executor=node)
+
+
+def test_an_unfit_machine_says_why(tiny_dataset: Path, tmp_path: Path) -> None:
+    works = make_plan([configuration(tiny_dataset)], FileIndex(tmp_path / "index")).works
+    with origin_of(works, runtime(tmp_path), 1e9) as origin:
+        assert differences(origin) == []
+        other = replace(origin, versions=origin.versions | {"torch": "0.1", "Python": "2.7"})
+        assert [reason.partition(" ")[0] for reason in differences(other)] == ["Python", "torch"]
+        (unseen,) = differences(replace(origin, files=(str(tmp_path / "gone.png"),)))
+        assert unseen.startswith(str(tmp_path / "gone.png"))
+        (cache,) = differences(replace(origin, mark="another"))
+        assert cache.startswith("runtime.cache_dir=")
+        (device,) = differences(replace(origin, runtime=replace(origin.runtime, device="cuda:7")))
+        assert "runtime.device=cuda:7" in device
+
+
+def test_images_that_have_changed_on_a_machine_are_named(tiny_dataset: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(tiny_dataset / "washer", root / "washer")
+    chosen = configuration(root)
+    chosen.dataset.categories = ["washer"]
+    (work,) = make_plan([chosen], FileIndex(tmp_path / "index")).works
+    assert changed_contents(replace(work, shard=replace(work.shard, train_manifest="another")))
+    assert changed_contents(work) == {}
+
+
+def test_big_shards_are_cut_and_nothing_is_lost(tiny_dataset: Path, tmp_path: Path) -> None:
+    chosen = grid(tiny_dataset, ["level1", "level2", "level3"], [0.4, 1.0], [MVG, KNN1, FLOW])
+    works = make_plan(chosen, FileIndex(tmp_path / "index")).works
+    conf = runtime(tmp_path, workers=2)
+    usual = forecast_of(works, conf, 8)
+    slow = {
+        key: replace(
+            shard,
+            image_seconds=10.0,
+            trials={trial: (kind, 40.0) for trial, (kind, _) in shard.trials.items()},
+        )
+        for key, shard in usual.shards.items()
+    }
+    forecast = replace(usual, shards=slow)
+    pieces = cut(works, forecast, cache_at(conf.cache_dir))
+    assert len(cut(works, usual, cache_at(conf.cache_dir))) == len(works)
+    features = [piece for piece in pieces if piece.images]
+    assert len(features) > len(works)
+    groups = [piece for piece in pieces if not piece.images]
+    assert len(groups) > len(works)
+    trials = [trial for piece in groups for trial in piece.work.trials]
+    assert sorted(trials) == sorted(trial for work in works for trial in work.trials)
+    for piece in groups:
+        own = [one for one in features if one.shard == piece.shard]
+        assert piece.needs == {one.id for one in own}
+    expected = {
+        result.fingerprint: result.numbers()
+        for outcome in computed(works, runtime(tmp_path / "whole"), Progress(forecast_of(works, conf, 1)))
+        for result in outcome.results
+    }
+    with Pool(conf, 2) as pool:
+        outcomes = list(execute(pieces, pool, Progress(forecast)))
+    found = {result.fingerprint: result.numbers() for outcome in outcomes for result in outcome.results}
+    timed = ("fit_seconds", "score_seconds")
+    for numbers in (*expected.values(), *found.values()):
+        for key in timed:
+            numbers.pop(key)
+    assert found == expected
