@@ -49,6 +49,9 @@ def _choices(args: argparse.Namespace) -> AllChoices:
         "weights": args.weights,
         "input_size": args.input_size,
         "center_crop": args.center_crop,
+        "train_images": args.train_images,
+        "contamination": args.contamination,
+        "subset_seed": args.subset_seed,
         "layer": args.layer,
         "task": getattr(args, "task", None),
     }
@@ -302,6 +305,13 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="W", help="where the trials have several")
     parser.add_argument("--input-size", type=int, metavar="N", help="where the trials have several")
     parser.add_argument("--center-crop", metavar="N", help="'none' or pixels, where the trials have several")
+    parser.add_argument(
+        "--train-images", metavar="N", help="'all' or a number, where the trials have several (default: all)"
+    )
+    parser.add_argument(
+        "--contamination", type=float, metavar="C", help="where the trials have several (default: 0)"
+    )
+    parser.add_argument("--subset-seed", metavar="S", help="where the trials have several")
     parser.add_argument("--layer", metavar="L", help="of detection (default: the backbone's deepest level)")
 
 

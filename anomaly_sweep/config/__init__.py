@@ -15,6 +15,7 @@ from anomaly_sweep.config.configuration import (
 )
 from anomaly_sweep.config.executor import ExecutorConf, RayConf, SlurmConf
 from anomaly_sweep.config.groups import (
+    ALL_IMAGES,
     ALL_LEVELS,
     CLASS_TOKEN,
     DETECTION,
@@ -24,6 +25,7 @@ from anomaly_sweep.config.groups import (
     POOLS,
     PRETRAINED,
     RANDOM,
+    SUBSET,
     AugmentationConf,
     BackboneConf,
     CustomTaskConf,
@@ -48,6 +50,7 @@ from anomaly_sweep.config.quoting import for_hydra
 from anomaly_sweep.config.runtime import OBJECTIVES, RuntimeConf, TrackingConf
 
 __all__ = [
+    "ALL_IMAGES",
     "ALL_LEVELS",
     "CLASS_TOKEN",
     "DETECTION",
@@ -62,6 +65,7 @@ __all__ = [
     "POOLS",
     "PRETRAINED",
     "RANDOM",
+    "SUBSET",
     "TASK",
     "AnyConfiguration",
     "AugmentationConf",

@@ -12,6 +12,7 @@ from anomaly_sweep.config.groups import (
     DETECTION,
     LOCALIZATION,
     NO_WEIGHTS,
+    SUBSET,
     AugmentationConf,
     BackboneConf,
     CustomTaskConf,
@@ -176,11 +177,11 @@ def group_label(group: str, node: Any) -> str:
 def dataset_label(dataset: DatasetConf) -> str:
     """A data set's name; for a generated one with what differs: ``synthetic[generate.seed=1]``.
 
-    Its root, categories, input size and center crop are recorded apart.
+    Its root, categories, input size, center crop and choice of training images are recorded apart.
     """
     if dataset.generate is None:
         return dataset.name
-    return label_of("dataset", dataset, exclude=("root", "categories", "input_size", "center_crop"))
+    return label_of("dataset", dataset, exclude=("root", "categories", "input_size", "center_crop", *SUBSET))
 
 
 def backbone_label(backbone: BackboneConf) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from omegaconf import MISSING
 
-from anomaly_sweep.checks import in_range, one_of
+from anomaly_sweep.checks import in_range, one_of, whole
 from anomaly_sweep.errors import ConfigError
 
 #: Spatial pools of a map.
@@ -15,10 +17,18 @@ POOLS = ("min", "max", "avg")
 #: A transformer's class token, of the networks that have one.
 CLASS_TOKEN = "cls"
 ALL_LEVELS = "all"
+#: Of a category's training images (``dataset.train_images``).
+ALL_IMAGES = "all"
 PRETRAINED, PACKAGED, RANDOM = "pretrained", "packaged", "random"
 #: Weights where there is no network.
 NO_WEIGHTS = "none"
 DETECTION, LOCALIZATION = "detection", "localization"
+
+
+#: Keys of a data set that choose its training images -> the values that leave them as they are.
+SUBSET: Mapping[str, Any] = MappingProxyType(
+    {"train_images": ALL_IMAGES, "contamination": 0.0, "subset_seed": 0}
+)
 
 
 @dataclass
@@ -49,14 +59,47 @@ class DatasetConf:
     options: dict[str, Any] = field(default_factory=dict)
     #: Set for the synthetic set: it is generated under ``root`` when it is not there.
     generate: GenerateConf | None = None
+    #: Training images taken of each category, the first in an order that ``subset_seed`` draws; or ``all``.
+    train_images: Any = ALL_IMAGES  # OmegaConf's unions cannot be merged
+    #: Share of the training images that are anomalous: test images, moved and left out of the test.
+    contamination: float = 0.0
+    #: Of the order in which training images and contaminating ones are taken; unused without either.
+    subset_seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.train_images != ALL_IMAGES:
+            if isinstance(self.train_images, str):
+                one_of("dataset.train_images", self.train_images, (ALL_IMAGES, "a number of images"))
+            whole("dataset.train_images", self.train_images, 1)
+        in_range("dataset.contamination", self.contamination, 0, 0.5)
+        whole("dataset.subset_seed", self.subset_seed, 0)
+        if not self.is_subset:
+            self.subset_seed = 0  # draws nothing: jobs that differ in it are the same
         if self.input_size is not None:
             in_range("dataset.input_size", self.input_size, 32, 4096)
         if self.center_crop is not None:
             in_range("dataset.center_crop", self.center_crop, 32, 4096)
         if self.categories is not None and not self.categories:
             raise ConfigError("dataset.categories=[] names no category; use null for all of them")
+
+    @property
+    def is_subset(self) -> bool:
+        """Whether few images are trained on, or anomalous ones."""
+        return self.train_images != ALL_IMAGES or self.contamination > 0
+
+    @property
+    def subset(self) -> dict[str, int | float | None]:
+        """How training images are chosen, as it is recorded: None for what is as in the whole data set."""
+        return {
+            "train_images": None if isinstance(self.train_images, str) else self.train_images,
+            "contamination": self.contamination or None,
+            "subset_seed": self.subset_seed if self.is_subset else None,
+        }
+
+    @property
+    def whole(self) -> DatasetConf:
+        """The same data set with all of its training images, as they are."""
+        return replace(self, **SUBSET) if self.is_subset else self
 
 
 @dataclass

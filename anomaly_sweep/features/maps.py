@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,14 @@ CHUNK = 16
 
 @dataclass
 class MapBatch:
-    """Maps of consecutive images, and the seconds the network took for them (0 from the cache)."""
+    """Maps of images in their order, and the seconds the network took for them (0 from the cache).
+
+    ``names`` are the images' paths in the data set.
+    """
 
     maps: dict[str, Tensor]
     seconds: float = 0.0
+    names: tuple[str, ...] = ()
     _finite: dict[str, bool] = field(default_factory=dict)
 
     def of(self, levels: Sequence[str]) -> dict[str, Tensor]:
@@ -50,6 +54,15 @@ class MapBatch:
                     "normalisation"
                 )
         return {level: self.maps[level] for level in levels}
+
+    def only(self, names: Collection[str]) -> MapBatch:
+        """The maps of some of the images, with their share of the seconds."""
+        rows = [i for i, name in enumerate(self.names) if name in names]
+        if len(rows) == len(self):
+            return self
+        maps = {level: found[rows] for level, found in self.maps.items()}
+        share = self.seconds * len(rows) / len(self)
+        return MapBatch(maps, share, tuple(self.names[i] for i in rows))
 
     def __len__(self) -> int:
         return len(next(iter(self.maps.values())))
@@ -111,8 +124,14 @@ class MapStream:
             raise AnomalySweepError(reason)
         return self.network.shapes(self.levels, self.shard.side)
 
-    def batches(self, split: str) -> Iterator[MapBatch]:
+    def batches(self, split: str, names: Collection[str] | None = None) -> Iterator[MapBatch]:
         """The maps of ``train`` or ``test``, in the order of the records; float32, contiguous, on the device.
+
+        Parameters
+        ----------
+        split : str
+        names : collection of str, optional
+            Of the images that are wanted; all of the split's when None.
 
         Raises
         ------
@@ -123,16 +142,20 @@ class MapStream:
         """
         category = self.shard.category
         records = category.train if split == "train" else category.test
+        wanted = {record.relative for record in records} if names is None else set(names)
         if self.cache is None:
-            yield from self._computed(records, self.levels)
+            yield from self._computed([one for one in records if one.relative in wanted], self.levels)
             return
         for start in range(0, len(records), CHUNK):
-            yield self._chunk(split, start, records[start : start + CHUNK], self.cache)
+            chunk = records[start : start + CHUNK]
+            if any(record.relative in wanted for record in chunk):
+                yield self._chunk(split, start, chunk, self.cache).only(wanted)
 
     def _chunk(self, split: str, start: int, records: Sequence[ImageRecord], cache: FeatureCache) -> MapBatch:
         span = {"maps": [start, start + len(records)]}
         descriptions = {level: self.shard.describe(split, level) | span for level in self.levels}
-        batch = MapBatch(self._cached(descriptions, self.levels, cache))
+        named = tuple(record.relative for record in records)
+        batch = MapBatch(self._cached(descriptions, self.levels, cache), names=named)
         if len(batch.maps) < len(self.levels):
             with cache.lock(self.shard.describe(split) | span):
                 batch.maps |= self._cached(descriptions, self._lacking(batch), cache)
@@ -162,7 +185,13 @@ class MapStream:
 
     def _computed(self, records: Sequence[ImageRecord], levels: Sequence[str]) -> Iterator[MapBatch]:
         runner = self._runner
-        return runner.run(records, lambda batch, count: read_maps(runner.network, batch, levels, count))
+        place = 0
+        for batch in runner.run(
+            records, lambda images, count: read_maps(runner.network, images, levels, count)
+        ):
+            batch.names = tuple(record.relative for record in records[place : place + len(batch)])
+            place += len(batch)
+            yield batch
 
     @cached_property
     def _runner(self) -> ImageRunner:

@@ -31,6 +31,27 @@ class ShardFeatures:
     test: dict[str, Pooled]
     unusable: dict[str, str]
 
+    def of(self, shard: Shard) -> ShardFeatures:
+        """Those of a subset of the shard that they are of, in the order of its images."""
+        if shard.source is None:
+            return self
+        category, source = shard.category, shard.source.category
+        in_train = {record.relative: i for i, record in enumerate(source.train)}
+        in_test = {record.relative: i for i, record in enumerate(source.test)}
+        passes = passes_of(shard.augmentation)
+        moved = [in_test[record.relative] for record in category.train if record.label]
+        kept = [in_train[record.relative] for record in category.train if not record.label]
+        rows = [passes * i + version for i in kept for version in range(passes)]
+        tested = [in_test[record.relative] for record in category.test]
+        train: dict[str, Pooled] = {}
+        for level, pools in self.train.items():
+            test = self.test[level]
+            train[level] = {name: np.concatenate([test[name][moved], p[rows]]) for name, p in pools.items()}
+        test_rows = {
+            level: {name: p[tested] for name, p in pools.items()} for level, pools in self.test.items()
+        }
+        return ShardFeatures(train, test_rows, self.unusable)
+
     def matrices(
         self, levels: Sequence[str], pools: Sequence[str]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

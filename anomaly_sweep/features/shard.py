@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from anomaly_sweep.config import AugmentationConf, BackboneConf
@@ -35,7 +35,8 @@ class Shard:
 
     ``train_manifest`` and ``test_manifest`` are the images' content digests, ``weights`` the parameters'
     identity: both belong to what decides the features. ``train_contents`` identifies the training images
-    without their names.
+    without their names. ``source`` is the shard of all of the category's images where this one's are some of
+    them (see `anomaly_sweep.datasets.subsets`): features are made and kept of the source's.
     """
 
     category: Category
@@ -47,6 +48,7 @@ class Shard:
     weights: dict[str, str]
     train_contents: str
     center_crop: int | None = None
+    source: Shard | None = None
 
     @classmethod
     def of(
@@ -68,6 +70,25 @@ class Shard:
         train, test = (manifest_digest(records, index) for records in (category.train, category.test))
         weights, contents = weights_identity(backbone), contents_digest(category.train, index)
         return cls(category, backbone, input_size, augmentation, train, test, weights, contents, center_crop)
+
+    def subset(self, category: Category, index: FileIndex) -> Shard:
+        """The shard of some of its category's images.
+
+        Raises
+        ------
+        DatasetError
+            If an image cannot be read.
+        """
+        train, test = (manifest_digest(records, index) for records in (category.train, category.test))
+        contents = contents_digest(category.train, index)
+        return replace(
+            self,
+            category=category,
+            train_manifest=train,
+            test_manifest=test,
+            train_contents=contents,
+            source=self,
+        )
 
     @property
     def side(self) -> int:

@@ -18,7 +18,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from anomaly_sweep.config import NODES, AnyConfiguration, RuntimeConf, TrackingConf, parse_node
+from anomaly_sweep.config import NODES, SUBSET, AnyConfiguration, RuntimeConf, TrackingConf, parse_node
 from anomaly_sweep.errors import ConfigError, TrackingError
 from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.sweep.folders import cache_folder, file_index, machine_folder
@@ -270,6 +270,8 @@ def interrupt(config: DictConfig, parent: Parent) -> None:
 def sweep_identity(config: DictConfig, jobs: Sequence[Sequence[str]]) -> str:
     """Identity of a sweep: its jobs, and the config they start from but for how and where they run."""
     base = {name: _settled(config[name]) for name in _NODES}
+    if isinstance(base["dataset"], dict):  # as before there were these keys, where they say nothing
+        base["dataset"] = {k: v for k, v in base["dataset"].items() if k not in SUBSET or v != SUBSET[k]}
     run_option = re.compile(r"^[+~]*(runtime|tracking|hydra)\b")
     return fingerprint(base, sorted(sorted(o for o in job if not run_option.match(o)) for job in jobs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from anomaly_sweep import terminal
 from anomaly_sweep.features.backbone.weights import is_random
 from anomaly_sweep.sweep.record.recording import RANDOM_WARNING, Outcome
+from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.content import mean_of
 
 _METRIC, _SECONDS = ".4f", ".3f"
@@ -46,8 +47,8 @@ def show_outcome(outcome: Outcome) -> None:
         for key, _, form in available
     }
     cells["image_auroc"] = [cell or "failed" for cell in cells["image_auroc"]]
-    names = [terminal.visible(row["category"]) for row in outcome.rows]
-    remaining = console.width - 4 - max(_LEAST_CATEGORY, min(24, max(map(len, names), default=0)))
+    categories = [terminal.visible(row["category"]) for row in outcome.rows]
+    remaining = console.width - 4 - max(_LEAST_CATEGORY, min(24, max(map(len, categories), default=0)))
     shown: list[tuple[str, str, str]] = []
     for column in available:  # a number is never cut short: a heading may be broken, and a column left out
         remaining -= 2 + max(map(len, [*cells[column[0]], *column[1].split()]))
@@ -59,7 +60,7 @@ def show_outcome(outcome: Outcome) -> None:
     for key, heading, _ in shown:
         least = max(map(len, [*cells[key], *heading.split()]))
         table.add_column(heading, justify="right", min_width=least)
-    for i, name in enumerate(names):
+    for i, name in enumerate(categories):
         table.add_row(name, *(cells[key][i] for key, _, _ in shown))
     means = [mean_of(outcome.rows, key) for key, _, form in shown if form == _METRIC]
     table.add_section()
@@ -71,7 +72,8 @@ def show_outcome(outcome: Outcome) -> None:
     first = outcome.rows[0]
     crop = f", cropped to {first['center_crop']} px" if first["center_crop"] is not None else ""
     weights = terminal.visible(first["weights"])
-    console.print(f"weights {weights}, input {first['input_size']} px{crop}", style="dim")
+    chosen = "".join(f", {name}={first[name]}" for name in names.SUBSET_PARAMS if first[name] is not None)
+    console.print(f"weights {weights}, input {first['input_size']} px{crop}{chosen}", style="dim")
     if is_random(first["weights"]):
         console.print(RANDOM_WARNING)
     if None in [row["image_auroc"] for row in outcome.rows]:

@@ -105,6 +105,13 @@ def configuration_of(nodes: Mapping[str, Any]) -> AnyConfiguration:
             f"dataset.center_crop={crop} is larger than the image, which is resized to "
             f"{configuration.input_size} pixels (dataset.input_size)"
         )
+    dataset = configuration.dataset
+    if dataset.contamination and configuration.augmentation.kind != "none":
+        raise ConfigError(
+            f"dataset.contamination={dataset.contamination:g} with augmentation="
+            f"{configuration.augmentation.name} is not defined: what is drawn for good images need not suit "
+            "anomalous ones; use augmentation=none, or dataset.contamination=0"
+        )
     return configuration
 
 

@@ -143,6 +143,9 @@ class Task(ABC, Generic[C, T]):
     conf: ClassVar[type[TaskConf]] = TaskConf
     #: Config groups that its configurations are labelled by, columns of the long table. Others have no part.
     groups: ClassVar[tuple[str, ...]]
+    #: Whether :meth:`run` takes trials on subsets of a shard's images; if not, it is given each of
+    #: `ShardWork.parts` by itself.
+    takes_subsets: ClassVar[bool] = False
     #: Those of ``config.OBJECTIVES`` that its trials have no number for.
     lacks: ClassVar[tuple[str, ...]] = ()
     #: Splits whose features :meth:`make_features` makes of ranges of images.
@@ -281,13 +284,30 @@ class Task(ABC, Generic[C, T]):
 class ShardWork:
     """A shard and the distinct trials on it, all of one task.
 
-    ``annotations`` is the digest of what the task reads beside the images, if anything.
+    ``annotations`` is the digest of what the task reads beside the images, if anything. ``subsets`` has the
+    shard of each trial that is of some of the images only.
     """
 
     shard: Shard
     task: Task[Any, Any]
     trials: dict[str, Trial] = field(default_factory=dict)
     annotations: str | None = None
+    subsets: dict[str, Shard] = field(default_factory=dict)
+
+    def parts(self) -> list[ShardWork]:
+        """The trials on all of the images, and those on each subset of them: works without subsets."""
+        if not self.subsets:
+            return [self]
+        groups: dict[int, ShardWork] = {}
+        for trial_id, trial in self.trials.items():
+            own = self.subsets.get(trial_id)
+            if id(own) not in groups:
+                shard = self.shard
+                if own is not None:
+                    shard = replace(own, backbone=shard.backbone, source=shard)
+                groups[id(own)] = ShardWork(shard, self.task)
+            groups[id(own)].trials[trial_id] = trial
+        return list(groups.values())
 
     def needs_network(self, cache: FeatureCache) -> bool:
         """Whether some of its features have, or may have, to be made."""
@@ -313,7 +333,8 @@ class ShardWork:
     def only(self, wanted: set[str]) -> ShardWork:
         """The same shard with some of its trials."""
         trials = {p: t for p, t in self.trials.items() if p in wanted}
-        return ShardWork(self.shard, self.task, trials, self.annotations)
+        subsets = {p: shard for p, shard in self.subsets.items() if p in trials}
+        return ShardWork(self.shard, self.task, trials, self.annotations, subsets)
 
 
 def of_images(

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 #: applied to.
 GROUPS = ("backbone", "layer", "pooling", "augmentation", "pca_mode", "estimator")
 LOCALIZATION_GROUPS = ("backbone", "localizer")
-CONTEXT_PARAMS = ("task", "dataset", "weights", "input_size", "center_crop")
+SUBSET_PARAMS = ("train_images", "contamination", "subset_seed")
+CONTEXT_PARAMS = ("task", "dataset", "weights", "input_size", "center_crop", *SUBSET_PARAMS)
 #: Further params: where the images were read from, as given, and a digest of what was read (of names and
 #: contents of the images, for localization of the masks too). A run's digest is over its categories, a row's
 #: in the long table is its category's.
@@ -56,6 +57,8 @@ SECONDS = "seconds"
 TRIALS_PER_SECOND = "trials_per_second"
 BY_LEVEL = "auc_by_level/"
 BY_RATE = "auc_by_rate/"
+BY_TRAIN_IMAGES = "auc_by_train_images/"
+BY_CONTAMINATION = "auc_by_contamination/"
 #: What a category's name may be, for its metrics.
 METRIC_NAME = re.compile(r"[\w.\- ]+")
 FIT_SECONDS = "fit_seconds"
@@ -115,6 +118,9 @@ TRIAL_COLUMNS = (
     "weights",
     "input_size",  # pixels that images are resized to
     "center_crop",  # side of the central square cut out of it, missing for all of it
+    "train_images",  # good ones taken of each category, missing for all of them
+    "contamination",  # share of the training images that are anomalous, missing for none
+    "subset_seed",  # of which images these are; missing without either
     "layer",
     "pooling",
     "augmentation",

@@ -101,20 +101,33 @@ class SweepPage:
     def curves(self) -> list[Point]:
         """Mean AUROC over the levels and over the rates, of all configurations that have a value there.
 
-        A curve is one backbone's: over levels of each estimator, over rates of PCA and of NPCA.
+        A curve is one backbone's on one data set: over levels of each estimator, over rates of PCA and of
+        NPCA; over numbers of training images without contamination, and over percent of contamination of all
+        training images. Levels and rates are those of all training images as they are, if there are such.
         """
         found: dict[tuple[str, int], list[float]] = {}
         aucs = self._aucs()
+        several = len(_values(self.rows, "dataset")) > 1
+        whole = [run_id for run_id in aucs if not _is_subset(self._runs[run_id][0])]
         for run_id, auc in aucs.items():
             row = self._runs[run_id][0]
+            own = f"{row['dataset']}/{row['backbone']}" if several else row["backbone"]
+            images, share = row.get("train_images"), row.get("contamination")
+            if images is not None and share is None:
+                found.setdefault((f"{names.BY_TRAIN_IMAGES}{own}", int(images)), []).append(auc)
+            if images is None and len(whole) < len(aucs):
+                percent = round(100 * (share or 0))
+                found.setdefault((f"{names.BY_CONTAMINATION}{own}", percent), []).append(auc)
+            if whole and _is_subset(row):
+                continue
             numbers = numbers_of(row)
             if "level" in numbers:
-                key = f"{names.BY_LEVEL}{row['backbone']}/{row['estimator']}"
+                key = f"{names.BY_LEVEL}{own}/{row['estimator']}"
                 found.setdefault((key, int(numbers["level"])), []).append(auc)
             rate = numbers.get("rate")
             if rate is not None and rate.is_integer() and row["pca_mode"] != "none":
                 mode = "npca" if row["pca_mode"].startswith("npca") else "pca"
-                key = f"{names.BY_RATE}{row['backbone']}/{mode}"
+                key = f"{names.BY_RATE}{own}/{mode}"
                 found.setdefault((key, int(rate)), []).append(auc)
         steps: dict[str, int] = {}
         for key, _ in found:
@@ -163,6 +176,10 @@ def varying(runs: Iterable[Mapping[str, str]], columns: Sequence[str]) -> list[s
         for column in columns
         if len({run.get(column) for run in params}) > 1 or any(", " in run.get(column, "") for run in params)
     ]
+
+
+def _is_subset(row: Mapping[str, Any]) -> bool:
+    return any(row.get(name) is not None for name in names.SUBSET_PARAMS)
 
 
 def _values(rows: Rows, column: str) -> list[Any]:

@@ -25,7 +25,7 @@ TRAINING = "custom_model_development"
 #: Params that can be columns: choices, then what they were applied to.
 COLUMNS = tuple(dict.fromkeys((*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS)))
 #: Those shown until sweeps have said what they differ in. Columns that no run has are not shown.
-USUAL = tuple(name for name in COLUMNS if name not in ("input_size", "center_crop"))
+USUAL = tuple(name for name in COLUMNS if name not in ("input_size", "center_crop", *names.SUBSET_PARAMS))
 
 
 def saved_view(shown: Sequence[str] = USUAL) -> str:

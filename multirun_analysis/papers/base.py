@@ -39,6 +39,9 @@ def context_of(choices: AllChoices) -> Choices:
         weights=choices.get("weights"),
         input_size=choices.get("input_size"),
         center_crop=choices.get("center_crop"),
+        train_images=choices.get("train_images"),
+        contamination=choices.get("contamination"),
+        subset_seed=choices.get("subset_seed"),
     )
 
 

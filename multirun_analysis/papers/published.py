@@ -72,15 +72,16 @@ def is_mvtec_ad(dataset: str | None, categories: set[str]) -> bool:
 
 
 def is_paper_dataset(study: Study) -> bool:
-    """Whether the categories are those of the papers, MVTec AD's."""
-    return is_mvtec_ad(study.dataset, set(study.categories))
+    """Whether the categories are those of the papers, MVTec AD's, with all of their training images."""
+    return not study.subset and is_mvtec_ad(study.dataset, set(study.categories))
 
 
 def differences(study: Study, backbone: str) -> list[str]:
     """In what the trials are not those of a paper on MVTec AD with that backbone."""
     differs = []
     if not is_paper_dataset(study):
-        differs.append(f"the data set is {study.dataset or 'not recorded'}")
+        trained = f", trained on {study.subset}" if study.subset else ""
+        differs.append(f"the data set is {study.dataset or 'not recorded'}{trained}")
     elif len(study.categories) < PAPER_CATEGORIES:
         differs.append(f"{len(study.categories)} of its {PAPER_CATEGORIES} categories")
     if study.backbone != backbone:

@@ -21,7 +21,7 @@ from multirun_analysis.stats.intervals import (
 )
 from multirun_analysis.summary.coverage import listed, provenance, random_weights
 from multirun_analysis.trials.labels import ordered
-from multirun_analysis.trials.long_table import crops_in_words
+from multirun_analysis.trials.long_table import context_in_words
 from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import trials_of
 
@@ -116,7 +116,7 @@ def compare(
 
 
 def _side(trials: pd.DataFrame, name: str) -> Side:
-    trials = crops_in_words(trials_of(trials, DETECTION, name))
+    trials = context_in_words(trials_of(trials, DETECTION, name))
     keys = list(GROUPS)
     mixed = [c for c in CONTEXT_PARAMS if trials.groupby(keys, dropna=False)[c].nunique().gt(1).any()]
     if mixed or trials["dataset"].nunique() > 1:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from multirun_analysis.summary.means import MISSING, NO_VALUE, MeanTable
-from multirun_analysis.trials.long_table import NO_CROP, crops_in_words
+from multirun_analysis.trials.labels import ordered
+from multirun_analysis.trials.long_table import NO_CROP, context_in_words, crops_in_words, whole
 from multirun_analysis.trials.run_info import Origin
 
 LISTED = 8  # of a long list, this many are named
@@ -56,6 +57,13 @@ def provenance(trials: pd.DataFrame, origins: Sequence[Origin] = ()) -> tuple[st
     named = f" ({', '.join(runs)})" if 0 < len(runs) <= RUNS_NAMED else ""
     cropped = sorted(set(crops_in_words(trials)["center_crop"]))
     crops = "" if cropped in ([], [NO_CROP]) else f"; center crop {listed(cropped)}"
+    worded = context_in_words(trials)
+    chosen = {
+        "training images": ordered("train_images", worded["train_images"].unique()),
+        "contamination": [f"{share:g}" for share in sorted(worded["contamination"].unique())],
+    }
+    if not whole(trials).all():
+        crops += "".join(f"; {name} {listed(map(str, found))}" for name, found in chosen.items())
     sweeps = set(trials["sweep"].dropna())
     return (
         f"Data: sweep {values('sweep', 'none (single runs)')}; {len(runs)} runs{named}; "

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from anomaly_sweep.tracking.names import STATUS_OK
+from anomaly_sweep.tracking.names import STATUS_OK, SUBSET_PARAMS
 from multirun_analysis.errors import AnalysisError
-from multirun_analysis.trials.long_table import crops_in_words, dimensions
+from multirun_analysis.trials.long_table import context_in_words, dimensions
 
 MISSING = "missing"
 NO_VALUE = "no value"
@@ -132,8 +132,9 @@ def _where(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
 def _refuse_mixtures(
     trials: pd.DataFrame, rows: str, cols: str, where: Mapping[str, Any], average_over: Sequence[str]
 ) -> None:
-    if trials["center_crop"].nunique(dropna=False) > 1:  # missing is a choice too
-        trials = crops_in_words(trials)
+    optional = ["center_crop", *SUBSET_PARAMS]
+    if trials[optional].nunique(dropna=False).gt(1).any():  # missing is a choice too
+        trials = context_in_words(trials)
     fixed = {name for name, value in where.items() if value is not None and not isinstance(value, tuple)}
     named = {rows, cols, *average_over, *fixed}
     free = [

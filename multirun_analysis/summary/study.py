@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Self, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from anomaly_sweep.tracking.names import DETECTION, STATUS_OK
+from anomaly_sweep.tracking.names import DETECTION, STATUS_OK, SUBSET_PARAMS
 from multirun_analysis.errors import AnalysisError
 from multirun_analysis.summary.coverage import coverage, provenance, random_weights
 from multirun_analysis.summary.means import MeanTable
 from multirun_analysis.trials.labels import layer_order
-from multirun_analysis.trials.long_table import crops_in_words
+from multirun_analysis.trials.long_table import context_in_words, crops_in_words, whole
 from multirun_analysis.trials.run_info import Origin
 from multirun_analysis.trials.tasks import trials_of
 
@@ -22,7 +22,8 @@ from multirun_analysis.trials.tasks import trials_of
 class Choices(TypedDict, total=False):
     """What a user may say of a study; what is not given has to be the only one there is.
 
-    ``center_crop`` is a number of pixels or ``none``.
+    ``center_crop`` is a number of pixels or ``none``. ``train_images``, ``contamination`` and ``subset_seed``
+    choose training images: where there are trials on all of them and nothing is chosen, these are taken.
     """
 
     dataset: str | None
@@ -30,6 +31,9 @@ class Choices(TypedDict, total=False):
     weights: str | None
     input_size: int | None
     center_crop: str | None
+    train_images: str | None
+    contamination: float | None
+    subset_seed: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,8 @@ class Study:
     center_crop: str | None
     categories: tuple[str, ...]
     origins: tuple[Origin, ...] = ()
+    #: What it is trained on, in words, where that is not all training images as they are.
+    subset: str = ""
 
     _filters: ClassVar[tuple[str, ...]] = ("dataset", "backbone", "weights", "input_size")
 
@@ -151,6 +157,7 @@ def settle(
     dataset = only(frame, "dataset", choices.get("dataset"))
     if dataset is not None:
         frame = frame[frame["dataset"] == dataset]
+    frame, subset = _subset(frame, choices)
     categories = tuple(sorted(frame["category"].dropna().unique()))
     backbone = choices.get("backbone")
     if backbone is None and preferred is not None and (frame["backbone"] == preferred).any():
@@ -177,7 +184,30 @@ def settle(
         center_crop=crop,
         categories=categories,
         origins=tuple(origins),
+        subset=subset,
     )
+
+
+def _subset(frame: pd.DataFrame, choices: Choices) -> tuple[pd.DataFrame, str]:
+    """The trials of one choice of training images, and that choice in words."""
+    wanted = {name: choices.get(name) for name in SUBSET_PARAMS}
+    all_of_it = whole(frame)
+    if all(value is None for value in wanted.values()) and all_of_it.any():
+        return frame[all_of_it], ""
+    rows = pd.Series(True, frame.index)
+    words = context_in_words(frame).assign(contamination=lambda t: t["contamination"].map("{:g}".format))
+    for name in SUBSET_PARAMS:
+        value = wanted[name]
+        found = only(words[rows], name, None if value is None else _number(value))
+        rows &= (words[name] == found).fillna(False).astype(bool)
+    images, share, seed = (words[rows][name].iloc[0] for name in SUBSET_PARAMS)
+    if whole(frame[rows]).all():
+        return frame[rows], ""
+    return frame[rows], f"{images} training images, contamination {share}, seed {seed}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def only(frame: pd.DataFrame, column: str, wanted: str | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from anomaly_sweep.tracking.names import STATUS_OK
+from anomaly_sweep.tracking.names import STATUS_OK, SUBSET_PARAMS
 from multirun_analysis.trials.long_table import CHOICES, LABELS, other_labels
 from multirun_analysis.trials.run_info import RunEnd
 
@@ -29,7 +29,7 @@ def drop_duplicates(trials: pd.DataFrame, ends: Mapping[str, RunEnd]) -> tuple[p
     by_fingerprint = (
         once[known]
         .sort_values(["_ok", "_finished", "_time"], kind="stable")
-        .drop_duplicates(["fingerprint", "category", *CHOICES, *others], keep="last")
+        .drop_duplicates(["fingerprint", "category", *SUBSET_PARAMS, *CHOICES, *others], keep="last")
     )
     kept = (
         pd.concat([by_fingerprint, once[~known]])

@@ -55,6 +55,10 @@ def ordered(dimension: str, values: Iterable[Any]) -> list[Any]:
         "pca_mode": _reduction_order,
         "pooling": lambda name: (name.count("_"), POOLINGS.index(name) if name in POOLINGS else 99, name),
         "augmentation": lambda name: (name != "none", name),
+        "train_images": lambda number: (
+            not str(number).isdigit(),
+            int(number) if str(number).isdigit() else 0,
+        ),
     }
     return sorted(values, key=keys.get(dimension))
 

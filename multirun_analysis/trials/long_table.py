@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from anomaly_sweep.config import ALL_IMAGES
 from anomaly_sweep.tracking.names import (
     CONTEXT_PARAMS,
     DETECTION,
     GROUPS,
     PREFIXES,
     STATUS_OK,
+    SUBSET_PARAMS,
     TRIAL_COLUMNS,
     columns,
 )
@@ -21,14 +23,17 @@ DIMENSIONS = (*CONTEXT_PARAMS, *GROUPS, "localizer")
 
 #: Measures that a failed trial lacks.
 METRICS = tuple(PREFIXES)
-FLOATS = (*METRICS, "fit_seconds", "score_seconds", "map_seconds", "backbone_seconds")
-INTEGERS = ("input_size", "center_crop", "n_features", "n_train", "n_test", "state_bytes")
+FLOATS = (*METRICS, "contamination", "fit_seconds", "score_seconds", "map_seconds", "backbone_seconds")
+INTEGERS = (
+    *("input_size", "center_crop", "train_images", "subset_seed"),
+    *("n_features", "n_train", "n_test", "state_bytes"),
+)
 
 #: The choices of a configuration: those of the other task are missing.
 CHOICES = ("task", *GROUPS, "localizer")
 #: What makes two trials the same trial of the same configuration.
-LABELS = ("dataset", "category", "weights", "input_size", "center_crop", *CHOICES)
-SORTED_BY = ["sweep", "dataset", *CHOICES, "category"]
+LABELS = ("dataset", "category", "weights", "input_size", "center_crop", *SUBSET_PARAMS, *CHOICES)
+SORTED_BY = ["sweep", "dataset", *SUBSET_PARAMS, *CHOICES, "category"]
 #: In words, for a ``center_crop`` that is missing: all of the image is taken.
 NO_CROP = "none"
 FORMATS = (".csv", ".parquet")
@@ -79,6 +84,24 @@ def dimensions(trials: pd.DataFrame) -> tuple[str, ...]:
 def crops_in_words(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials with ``center_crop`` as text, `NO_CROP` where all of the image is taken."""
     return trials.assign(center_crop=trials["center_crop"].astype("string").fillna(NO_CROP))
+
+
+def context_in_words(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with texts and numbers where a missing value of the context is a choice.
+
+    ``center_crop`` as `crops_in_words`, ``train_images`` as text (``all``), ``contamination`` 0 and
+    ``subset_seed`` as text (``none``).
+    """
+    return crops_in_words(trials).assign(
+        train_images=trials["train_images"].astype("string").fillna(ALL_IMAGES),
+        contamination=trials["contamination"].fillna(0.0),
+        subset_seed=trials["subset_seed"].astype("string").fillna("none"),
+    )
+
+
+def whole(trials: pd.DataFrame) -> pd.Series:
+    """Which trials are of all training images as they are."""
+    return trials[list(SUBSET_PARAMS)].isna().all(axis=1)
 
 
 def save_trials(frame: pd.DataFrame, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import pandas as pd
@@ -19,13 +20,22 @@ def label_data_states(trials: pd.DataFrame) -> pd.DataFrame:
         several = (
             group.groupby(["category", task_names_of(group)])[["data", "root"]].nunique().gt(1).all(axis=1)
         )
-        if several.any():
+        if several.any() or _disjoint_in_a_sweep(group):
             names.append(name)
     rows = trials["dataset"].isin(names) & trials["root"].notna()
     if not rows.any():
         return trials
     rooted = trials["dataset"] + "[root=" + trials["root"] + "]"
     return trials.assign(dataset=trials["dataset"].mask(rows.astype(bool), rooted))
+
+
+def _disjoint_in_a_sweep(trials: pd.DataFrame) -> bool:
+    """Whether one sweep has read different categories under several roots: these are two data sets."""
+    for _, own in trials.groupby("sweep"):
+        categories = {frozenset(found) for _, found in own.groupby("root")["category"]}
+        if any(not (one & other) for one, other in itertools.combinations(categories, 2)):
+            return True
+    return False
 
 
 def latest_state(trials: pd.DataFrame, launched: Mapping[str, int]) -> tuple[pd.DataFrame, list[str]]:

@@ -49,6 +49,7 @@ def check_told_apart(configurations: Iterable[AnyConfiguration]) -> None:
             configuration.task_label,
             configuration.dataset_label,
             *map(str, (Path(dataset.root), configuration.input_size, dataset.center_crop)),
+            *map(str, dataset.subset.values()),
             *map(str, (backbone.weights, backbone.weights_seed if backbone.weights == RANDOM else None)),
         )
         other = seen.setdefault(shown, configuration)

@@ -6,12 +6,13 @@ import logging
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from anomaly_sweep.config import (
+    SUBSET,
     AnyConfiguration,
     DatasetConf,
     GenerateConf,
@@ -26,6 +27,7 @@ from anomaly_sweep.datasets import (
     reader_named,
 )
 from anomaly_sweep.datasets.readers import Reader, open_root, root_remarks
+from anomaly_sweep.datasets.subsets import subset_of
 from anomaly_sweep.errors import AnomalySweepError, DatasetError
 from anomaly_sweep.features.augmentation import check as check_augmentation
 from anomaly_sweep.features.backbone.weights import weights_label
@@ -126,6 +128,8 @@ class _Planner:
         self._index = Snapshot(index)  # one state of the files for all shards
         self._compared: set[int] = set()  # categories, which _datasets keeps
         self._datasets: dict[str, dict[str, Category | str]] = {}
+        self._wholes: dict[str, str] = {}  # a data set's print -> that of it with all of its training images
+        self._shards: dict[tuple[str, ...], Shard] = {}
         self._weights: dict[str, str] = {}
         self._broken: dict[tuple[str, ...], str] = {}
         self._annotations: dict[tuple[str, ...], str] = {}
@@ -137,8 +141,7 @@ class _Planner:
     def add(self, configuration: AnyConfiguration) -> None:
         """Plan one configuration's trials."""
         dataset, backbone = self._print(configuration.dataset), self._print(configuration.backbone)
-        if dataset not in self._datasets:
-            self._datasets[dataset] = open_dataset(configuration.dataset)
+        categories = self._categories(configuration.dataset)
         if backbone not in self._weights:
             self._weights[backbone] = weights_label(configuration.backbone)
         check_augmentation(configuration.augmentation)  # a wrong name is told now
@@ -153,26 +156,44 @@ class _Planner:
             self._print(configuration.augmentation),
         )
         cell = {}
-        for name, category in self._datasets[dataset].items():
+        for name, category in categories.items():
             key = (*shard, name)
-            self._make_work(key, task, configuration, category)
+            whole = (task.name, self._wholes[dataset], *key[2:])
+            self._make_work(whole, task, configuration, self._datasets[whole[1]][name])
+            if key != whole:
+                self._make_subset(key, whole, category)
             annotations = (self._annotations[key],) if key in self._annotations else ()
             cell[name] = trial_id = fingerprint(self._features_of(key, levels), settings, *annotations)
             if key in self._broken:
                 self.plan.failed[trial_id] = TrialResult.failed(trial_id, self._broken[key])
-            elif trial_id not in self.works[key].trials:
+            elif trial_id not in self.works[whole].trials:
                 content = fingerprint(self._training_of(key, levels), seeding)
-                self.works[key].trials[trial_id] = task.trial(configuration, trial_id, levels, content)
+                self.works[whole].trials[trial_id] = task.trial(configuration, trial_id, levels, content)
+                if key != whole:
+                    self.works[whole].subsets[trial_id] = self._shards[key]
         self.plan.configurations.append(configuration)
         self.plan.weights.append(self._weights[backbone])
         self.plan.cells.append(cell)
-        self.plan.data.append(self._data_of(shard, cell))
+        self.plan.data.append(self._data_of((task.name, self._wholes[dataset], *shard[2:]), cell))
 
     def _print(self, node: object) -> str:
         """A node's fingerprint; configurations of one sweep share their nodes."""
         if id(node) not in self._prints:
-            self._prints[id(node)] = (node, fingerprint(node))
+            own = _identity(node) if isinstance(node, DatasetConf) else node
+            self._prints[id(node)] = (node, fingerprint(own))
         return self._prints[id(node)][1]
+
+    def _categories(self, dataset: DatasetConf) -> dict[str, Category | str]:
+        """The categories of a data set, with the training images that it takes of them."""
+        own = self._print(dataset)
+        if own not in self._datasets:
+            whole = self._wholes[own] = fingerprint(_identity(dataset.whole))
+            if whole not in self._datasets:
+                self._wholes[whole] = whole
+                self._datasets[whole] = open_dataset(dataset.whole)
+            if own != whole:
+                self._datasets[own] = _subsets(dataset, self._datasets[whole])
+        return self._datasets[own]
 
     def _make_work(
         self,
@@ -203,9 +224,28 @@ class _Planner:
             self._broken[key] = str(error)
         else:
             self.works[key] = ShardWork(shard, task, annotations=annotations)
+            self._shards[key] = shard
             if id(category) not in self._compared:
                 self._compared.add(id(category))
                 _tell_copies(category, self._index)
+
+    def _make_subset(self, key: tuple[str, ...], whole: tuple[str, ...], category: Category | str) -> None:
+        """The shard of some of a category's images, beside that of all of them."""
+        if key in self._shards or key in self._broken:
+            return
+        if whole in self._broken or isinstance(category, str):
+            self._broken[key] = self._broken.get(whole) or str(category)
+            return
+        work = self.works[whole]
+        try:
+            work.task.check_category(category)
+            annotations = work.task.annotations(category, self._index)
+        except DatasetError as error:
+            self._broken[key] = str(error)
+            return
+        self._shards[key] = work.shard.subset(category, self._index)
+        if annotations is not None:
+            self._annotations[key] = annotations
 
     def _data_of(self, shard: tuple[str, ...], categories: Iterable[str]) -> dict[str, str]:
         if shard not in self._data:
@@ -223,14 +263,50 @@ class _Planner:
             self._features[*key, *levels] = (
                 fingerprint(key, levels)
                 if key in self._broken
-                else features_fingerprint(self.works[key].shard, levels)
+                else features_fingerprint(self._shards[key], levels)
             )
         return self._features[*key, *levels]
 
     def _training_of(self, key: tuple[str, ...], levels: tuple[str, ...]) -> str:
         if (*key, *levels) not in self._training:
-            self._training[*key, *levels] = training_fingerprint(self.works[key].shard, levels)
+            self._training[*key, *levels] = training_fingerprint(self._shards[key], levels)
         return self._training[*key, *levels]
+
+
+def _identity(dataset: DatasetConf) -> dict[str, Any]:
+    """A data set's settings, without those that leave its training images as they are."""
+    own = asdict(dataset)
+    return own if dataset.is_subset else {key: value for key, value in own.items() if key not in SUBSET}
+
+
+def _subsets(dataset: DatasetConf, categories: dict[str, Category | str]) -> dict[str, Category | str]:
+    """The categories with some of their training images; one that has not enough of them is the reason why.
+
+    Raises
+    ------
+    DatasetError
+        If none of them has.
+    """
+    number = None if isinstance(dataset.train_images, str) else dataset.train_images
+    found: dict[str, Category | str] = {}
+    for name, category in categories.items():
+        if isinstance(category, str):
+            found[name] = category
+            continue
+        try:
+            found[name] = subset_of(category, number, dataset.contamination, dataset.subset_seed)
+        except DatasetError as error:
+            found[name] = str(error)
+    chosen = [category for category in found.values() if isinstance(category, Category)]
+    if not chosen:
+        raise DatasetError("; ".join(map(str, found.values())))
+    clean = [one.name for one in chosen if dataset.contamination and not one.train[0].label]
+    if clean:
+        _warn(
+            f"{dataset.name}: dataset.contamination={dataset.contamination:g} is less than half an image of "
+            f"the training images of {', '.join(clean[:5])}{', ...' if clean[5:] else ''}: none is moved"
+        )
+    return found
 
 
 def data_digest(train: str, test: str, annotations: str | None) -> str:
@@ -249,10 +325,10 @@ def data_state(
     opened: dict[str, dict[str, Category | str]] = {}
     seen = set()
     for configuration in configurations:
-        dataset, task = configuration.dataset, task_of(configuration)
-        if (id(dataset), task) in seen:  # jobs of one sweep share their nodes
+        if (id(configuration.dataset), task := task_of(configuration)) in seen:  # jobs share their nodes
             continue
-        seen.add((id(dataset), task))
+        seen.add((id(configuration.dataset), task))
+        dataset = configuration.dataset.whole
         dataset_id = fingerprint(dataset)
         if dataset_id not in opened:
             try:

@@ -207,6 +207,7 @@ class Recording:
             "weights": self.plan.weights[index],
             "input_size": configuration.input_size,
             "center_crop": configuration.dataset.center_crop,
+            **configuration.dataset.subset,
         }
 
     def _files(self, index: int) -> dict[str, Path]:

@@ -146,7 +146,9 @@ def _compute(
         progress = open_.enter_context(Progress(forecast))
         outcomes = execute(pieces, executor, progress, file_index(runtime))
         for outcome in open_.enter_context(closing(outcomes)):
-            store.put(outcome.results, outcome.work.shard.category.test)
+            for part in outcome.work.parts():
+                own = [result for result in outcome.results if result.fingerprint in part.trials]
+                store.put(own, part.shard.category.test)
             known.update({result.fingerprint: result for result in outcome.results})
             shard = outcome.work.shard
             reasons = [result.reason for result in outcome.results if not result.ok]

@@ -41,7 +41,9 @@ def compute(
     """The results of a piece's trials; none where it is for features, which go into the cache."""
     work = piece.work
     if not piece.images:
-        return work.task.run(work, runtime, tick, decoders=decoders, budget=budget)
+        parts = [work] if work.task.takes_subsets else work.parts()
+        found = [part.task.run(part, runtime, tick, decoders=decoders, budget=budget) for part in parts]
+        return [result for results in found for result in results]
     try:
         work.task.make_features(work, piece.images, runtime, tick, decoders=decoders)
     except Exception as error:  # told by the trials, which look for the features

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_sweep.config import PcaModeConf
 from anomaly_sweep.estimators.closed_form import Reduction
-from anomaly_sweep.estimators.spectrum import Spectrum, first_equal_rows
+from anomaly_sweep.estimators.spectrum import Projection, Spectrum, first_equal_rows
 
 Matrix = NDArray[np.float64]
 
@@ -33,16 +34,24 @@ class Reductions:
     Raises
     ------
     EstimatorError
-        If there is no spectrum: the training features have no variance.
+        When the spectrum is asked for and there is none: one training image, or no variance.
     """
 
     def __init__(self, train: Matrix, test: Matrix) -> None:
         distinct, self._place = np.unique(first_equal_rows(test), return_inverse=True)
         self.train = train
         self.test = test if len(distinct) == len(test) else test[distinct]
-        self.spectrum = Spectrum.fit(train)
-        self.projection = self.spectrum.project(self.test)
         self._partial: dict[bytes, tuple[Matrix, Matrix, int]] = {}
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Of the training features."""
+        return Spectrum.fit(self.train)
+
+    @cached_property
+    def projection(self) -> Projection:
+        """The test features in the spectrum's coordinates."""
+        return self.spectrum.project(self.test)
 
     def reduction(self, pca_mode: PcaModeConf) -> Reduction:
         """What a PCA mode keeps."""

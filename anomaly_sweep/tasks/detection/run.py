@@ -60,10 +60,13 @@ def run_trials(
     for group in by(trials, lambda t: (t.levels, t.pools)):
         try:
             reduced = Reductions(*features.matrices(group[0].levels, group[0].pools))
+            several = len(reduced.train) > 1  # one image has no spectrum, but distances to it
+            if several:
+                _ = reduced.spectrum  # where there is none, no trial is possible
         except AnomalySweepError as error:
             keep(TrialResult.failed(trial.fingerprint, str(error)) for trial in group)
             continue
-        together = [trial for trial in group if shared and trial.capability == SPECTRUM]
+        together = [trial for trial in group if shared and several and trial.capability == SPECTRUM]
         trained = [trial for trial in group if trial.capability == STACK]
         taken = {id(trial) for trial in (*together, *trained)}
         keep(run_shared(reduced, labels, together))

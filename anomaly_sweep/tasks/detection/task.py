@@ -28,6 +28,7 @@ class Detection(Task[Configuration, DetectionTrial]):
     name = DETECTION
     paper = "ono_mori"
     groups = GROUPS
+    takes_subsets = True
     lacks = ("pixel_auroc", "aupro", "aupro_mvtec")
     ranged_splits = ("train", "test")
 
@@ -93,13 +94,17 @@ class Detection(Task[Configuration, DetectionTrial]):
             for result in failed:
                 tick(0, result)
             return failed
-        return run_trials(
-            features,
-            work.shard.category.test_labels,
-            trials_of(work),
-            device=_flow_device(runtime.device),
-            on_trial=lambda result: tick(0, result),
-        )
+        return [
+            result
+            for part in work.parts()
+            for result in run_trials(
+                features.of(part.shard),
+                part.shard.category.test_labels,
+                trials_of(part),
+                device=_flow_device(runtime.device),
+                on_trial=lambda result: tick(0, result),
+            )
+        ]
 
     def units(self, work: ShardWork) -> list[list[str]]:
         """By spectrum; flows with one estimator config together, since they train in one stack."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -39,8 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def run_localizations(
-    shard: Shard,
-    trials: Sequence[LocalizationTrial],
+    work: ShardWork,
     runtime: RuntimeConf,
     *,
     decoders: int = 1,
@@ -49,8 +49,12 @@ def run_localizations(
 ) -> list[TrialResult]:
     """All localization trials of a shard, each with its own outcome.
 
-    The trials read the maps together, as many at once as may hold ``budget`` bytes; at least one.
+    The trials read the maps together, as many at once as may hold ``budget`` bytes; at least one. Each takes
+    in the training images and scores the test images that are its own.
     """
+    shard = work.shard
+    placed = [(trial, part.shard) for part in work.parts() for trial in trials_of(part)]
+    trials = [trial for trial, _ in placed]
     results: list[TrialResult] = []
 
     def keep(result: TrialResult) -> None:
@@ -68,16 +72,16 @@ def run_localizations(
             keep(TrialResult.failed(trial.fingerprint, reason))
         return results
     runs = []
-    for trial in trials:
+    for trial, own in placed:
         try:
             for level in trial.levels:
                 if level in unusable:
                     raise AnomalySweepError(unusable[level])
-            runs += [_Run(trial, seed) for seed in seeds_of_config(trial.localizer)]
+            runs += [_Run(trial, own, seed) for seed in seeds_of_config(trial.localizer)]
         except Exception as error:
             keep(TrialResult.failed(trial.fingerprint, reason_of(error, f"trial {trial.fingerprint}")))
     ended: dict[str, list[TrialResult]] = defaultdict(list)
-    for together in fitting_together(runs, shapes, len(shard.category.train), budget):
+    for together in fitting_together(runs, shapes, budget):
         try:
             _pass(together, _stream(shard, [run.trial for run in together], runtime, decoders, tick))
         except Exception as error:  # the maps': every trial's
@@ -86,7 +90,7 @@ def run_localizations(
                 run.reason = run.reason or reason
         for run in together:
             of_trial = ended[run.trial.fingerprint]
-            of_trial.append(run.result(shard, masks, defects, Path(runtime.cache_dir).expanduser()))
+            of_trial.append(run.result(masks, defects, Path(runtime.cache_dir).expanduser()))
             if len(of_trial) == len(seeds_of_config(run.trial.localizer)):
                 keep(_of_seeds(of_trial))
     return results
@@ -204,9 +208,7 @@ def saturated_metrics(shard: Shard, maps: NDArray[np.float32], defects: Sequence
     return found
 
 
-def fitting_together(
-    runs: Sequence[_Run], shapes: Shapes, n_train: int, budget: float
-) -> Iterator[list[_Run]]:
+def fitting_together(runs: Sequence[_Run], shapes: Shapes, budget: float) -> Iterator[list[_Run]]:
     """Cut runs, in order, into groups whose fits hold no more bytes than the budget; at least one a group.
 
     One that cannot be fitted to maps of these shapes fails.
@@ -214,7 +216,7 @@ def fitting_together(
     group: list[_Run] = []
     held = 0.0
     for run in runs:
-        run.attempt(run.estimate, shapes, n_train)
+        run.attempt(run.estimate, shapes)
         need = run.fit_bytes
         if group and held + need > budget:
             yield group
@@ -242,17 +244,24 @@ def _stream(
 
 
 def _pass(runs: Sequence[_Run], stream: MapStream) -> None:
-    """Fit on the training images and score the test images; a run's failure is its own."""
-    for batch in stream.batches("train"):
+    """Fit on the training images and score the test images; a run's failure is its own.
+
+    Test images that a run trains on come first, as in its category.
+    """
+    trained = [record for run in runs for record in run.shard.category.train]
+    moved = {record.relative for record in trained if record.label}
+    good = {record.relative for record in trained if not record.label}
+    parts = [stream.batches("test", moved)] if moved else []
+    for batch in itertools.chain(*parts, stream.batches("train", good)):
         for run in runs:
-            run.attempt(run.observe, batch)
+            run.attempt(run.observe, batch.only(run.train))
         if all(run.reason is not None for run in runs):
             return
     for run in runs:
         run.attempt(run.finish)
-    for batch in stream.batches("test"):
+    for batch in stream.batches("test", {name for run in runs for name in run.test}):
         for run in runs:
-            run.attempt(run.score, batch, stream.shard.side)
+            run.attempt(run.score, batch.only(run.test), stream.shard.side)
 
 
 class _Run:
@@ -261,8 +270,11 @@ class _Run:
     What is kept beside the numbers is the first seed's.
     """
 
-    def __init__(self, trial: LocalizationTrial, seed: int | None = None) -> None:
+    def __init__(self, trial: LocalizationTrial, shard: Shard, seed: int | None = None) -> None:
         self.trial = trial
+        self.shard = shard
+        self.train = frozenset(record.relative for record in shard.category.train)
+        self.test = frozenset(record.relative for record in shard.category.test)
         self.localizer: Localizer = build(trial.localizer, seed)
         self._writes = seed is None or seed == trial.localizer[SEED]
         self.reason: str | None = None
@@ -281,13 +293,15 @@ class _Run:
         except Exception as error:
             self.reason = reason_of(error, f"trial {self.trial.fingerprint}")
 
-    def estimate(self, shapes: Shapes, n_train: int) -> None:
+    def estimate(self, shapes: Shapes) -> None:
         """What fitting will hold."""
         own = {level: shapes[level] for level in self.trial.levels}
-        self.fit_bytes = self.localizer.fit_bytes(own, n_train)
+        self.fit_bytes = self.localizer.fit_bytes(own, len(self.train))
 
     def observe(self, batch: MapBatch) -> None:
         """Take in training maps."""
+        if not len(batch):
+            return
         maps = batch.of(self.trial.levels)
         begun = time.perf_counter()
         self.localizer.partial_fit(maps)
@@ -303,6 +317,8 @@ class _Run:
 
     def score(self, batch: MapBatch, side: int) -> None:
         """Anomaly maps and image scores of test maps."""
+        if not len(batch):
+            return
         features = batch.of(self.trial.levels)
         begun = time.perf_counter()
         scored = self.localizer.score(features)
@@ -317,19 +333,29 @@ class _Run:
         self._maps.append(maps.cpu().numpy())
         self._scores.append(image.cpu().numpy().astype(np.float64))
 
-    def result(
-        self, shard: Shard, masks: NDArray[np.bool_], defects: Sequence[Defect], cache_dir: Path
-    ) -> TrialResult:
-        """The numbers; what is kept beside them is written to the cache folder first."""
-        self.attempt(self._measure, shard, masks, defects, cache_dir)
+    def result(self, masks: NDArray[np.bool_], defects: Sequence[Defect], cache_dir: Path) -> TrialResult:
+        """The numbers; what is kept beside them is written to the cache folder first.
+
+        Parameters
+        ----------
+        masks : ndarray
+        defects : sequence of Defect
+            Of all test images of the shard, or of its source.
+        cache_dir : Path
+        """
+        self.attempt(self._measure, masks, defects, cache_dir)
         if self.reason is not None:
             return TrialResult.failed(self.trial.fingerprint, self.reason)
         return self._measured
 
-    def _measure(
-        self, shard: Shard, masks: NDArray[np.bool_], defects: Sequence[Defect], cache_dir: Path
-    ) -> None:
-        task = self.trial.task
+    def _measure(self, masks: NDArray[np.bool_], defects: Sequence[Defect], cache_dir: Path) -> None:
+        task, shard = self.trial.task, self.shard
+        if shard.source is not None:
+            records = shard.source.category.test
+            kept = [i for i, record in enumerate(records) if record.relative in self.test]
+            places = {i: place for place, i in enumerate(kept)}
+            masks = masks[kept]
+            defects = [replace(one, image=places[one.image]) for one in defects if one.image in places]
         maps = np.concatenate(self._maps)
         scores = np.concatenate(self._scores)
         if len(maps) != len(masks):

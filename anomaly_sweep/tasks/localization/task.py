@@ -15,7 +15,7 @@ from anomaly_sweep.fingerprint import fingerprint
 from anomaly_sweep.localization.seeds import SEEDS, seeds_of_config, without_seeds
 from anomaly_sweep.tasks.base import ShardWork, Task, Tick, TrialResult
 from anomaly_sweep.tasks.forecast import Rates
-from anomaly_sweep.tasks.localization.trial import LOCALIZATION_VERSION, LocalizationTrial, trials_of
+from anomaly_sweep.tasks.localization.trial import LOCALIZATION_VERSION, LocalizationTrial
 from anomaly_sweep.tracking.names import LOCALIZATION_GROUPS
 
 
@@ -26,6 +26,7 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
     paper = "ridge"
     conf = LocalizationConf
     groups = LOCALIZATION_GROUPS
+    takes_subsets = True
 
     def configuration(self, nodes: Mapping[str, Any]) -> LocalizationConfiguration:
         """Of backbone, task and localizer."""
@@ -97,9 +98,7 @@ class Localization(Task[LocalizationConfiguration, LocalizationTrial]):
         """One pass over the training maps and one over the test maps for all."""
         from anomaly_sweep.tasks.localization.run import run_localizations  # torch
 
-        return run_localizations(
-            work.shard, trials_of(work), runtime, decoders=decoders, budget=budget, tick=tick
-        )
+        return run_localizations(work, runtime, decoders=decoders, budget=budget, tick=tick)
 
     def units(self, work: ShardWork) -> list[list[str]]:
         """Each by itself: the maps alone are shared, which another worker makes anew."""

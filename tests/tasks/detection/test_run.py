@@ -342,12 +342,24 @@ def test_unusable_data_fails_every_trial_with_the_reason(shared: bool) -> None:
     trials = grid(MVG, knn(1), FOREST, FLOW)
     for features, marks, reason in (
         (shard(np.ones((6, 3)), test), labels, "identical features"),
-        (shard(train[:1], test), labels, "at least 2 training images"),
         (shard(train, test), np.zeros_like(labels), "one class is missing"),
     ):
         results = run_trials(features, marks, trials, shared=shared)
         assert len(results) == len(trials)
         assert all(not r.ok and reason in r.reason for r in results)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_one_training_image_has_distances_and_no_variance(shared: bool) -> None:
+    train, test, labels = random_case(6, 3, 4, 4, 0)
+    trials = grid(MVG, knn(1))
+    results = run_trials(shard(train[:1], test), labels, trials, shared=shared)
+    possible = {t.fingerprint for t in trials if t.estimator["name"] != "mvg" and t.pca_mode.mode == "none"}
+    assert possible
+    assert {r.fingerprint for r in results if r.ok} == possible
+    expected = roc_auc_score(labels, np.linalg.norm(test - train[0], axis=1))
+    assert all(abs(r.image_auroc - expected) < 1e-12 for r in results if r.image_auroc is not None)
+    assert all("at least 2" in r.reason for r in results if not r.ok)
 
 
 def test_equal_images_get_equal_scores_from_any_estimator() -> None:

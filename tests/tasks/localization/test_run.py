@@ -187,9 +187,12 @@ def test_company_and_batches_change_nothing(tiny_dataset: Path, tmp_path: Path) 
 
 
 def test_no_more_is_fitted_at_once_than_fits(tiny_dataset: Path, tmp_path: Path) -> None:
-    runs = [room._Run(trial) for trial in _trials(tiny_dataset, tmp_path, [400, 500, 2000, 100, 100])]
+    chosen = localization(tiny_dataset, localizer())
+    shard = make_plan([chosen], FileIndex(tmp_path / "index")).works[0].shard
+    sizes = [400, 500, 2000, 100, 100]
+    runs = [room._Run(trial, shard) for trial in _trials(tiny_dataset, tmp_path, sizes)]
     shapes = {"level3": (128, 8, 8)}
-    groups = list(room.fitting_together(runs, shapes, 6, 1000))
+    groups = list(room.fitting_together(runs, shapes, 1000))
     assert [[run.localizer.bytes for run in group] for group in groups] == [  # type: ignore[attr-defined]
         [400, 500],
         [2000],
