@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ def test_interrupted(
         stderr=pipe,
         text=True,
         start_new_session=True,
+        # A shell starts what it puts in the background with SIGINT ignored, which is inherited.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     # The handlers are there when the first folder is.
     while process.poll() is None and not ((tmp_path / ".anomaly_sweep").exists() and moment(tmp_path)):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from anomaly_sweep.datasets import read_image
 from anomaly_sweep.datasets.images import FORMATS, SUFFIXES
@@ -56,6 +56,15 @@ def late_exif(path: Path, image: Image.Image, orientation: int) -> None:
     path.write_bytes(body + chunk + end)
 
 
+def jpeg_xmp(path: Path, image: Image.Image, orientation: int) -> None:
+    """A JPEG with an XMP segment (APP1) behind the start of the image."""
+    stream = io.BytesIO()
+    image.save(stream, "jpeg")
+    segment = b"http://ns.adobe.com/xap/1.0/\0" + XMP.format(orientation).encode()
+    start, rest = stream.getvalue()[:2], stream.getvalue()[2:]
+    path.write_bytes(start + b"\xff\xe1" + struct.pack(">H", 2 + len(segment)) + segment + rest)
+
+
 def tiff(compression: str | None) -> Callable[[Path, Image.Image, int], None]:
     return lambda path, image, turn: image.save(path, tiffinfo={274: turn}, compression=compression)
 
@@ -70,7 +79,7 @@ ORIENTED: dict[str, tuple[str, Callable[[Path, Image.Image, int], None]]] = {
     "tiff, lzw": ("tif", tiff("tiff_lzw")),
     "tiff, deflate": ("tif", tiff("tiff_adobe_deflate")),
     "jpeg": ("jpg", lambda path, image, turn: image.save(path, exif=exif(turn))),
-    "jpeg, XMP": ("jpg", lambda path, image, turn: image.save(path, xmp=XMP.format(turn).encode())),
+    "jpeg, XMP": ("jpg", jpeg_xmp),
     "jpeg named png": ("png", lambda path, image, turn: image.save(path, "jpeg", exif=exif(turn))),
 }
 
@@ -296,8 +305,10 @@ def test_refused_by_name(tmp_path: Path, case: str) -> None:
 def test_reduced_pages_belong_to_the_first(tmp_path: Path) -> None:
     """Pyramids and thumbnails."""
     first, small = Image.fromarray(noise()), Image.fromarray(noise(6, 3))
-    small.encoderinfo = {"tiffinfo": {254: 1}}
-    first.save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "a.tif", new=True) as file:
+        first.save(file, "tiff")
+        file.newFrame()
+        small.save(file, "tiff", tiffinfo={254: 1})
     with Image.open(tmp_path / "a.tif") as image:
         assert image.n_frames == 2
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif")), noise())

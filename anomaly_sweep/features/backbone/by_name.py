@@ -65,13 +65,12 @@ def describe(model: str) -> Described:
 
     import torch
 
-    from anomaly_sweep.features.backbone.create import create
+    from anomaly_sweep.features.backbone.create import create_without_memory
     from anomaly_sweep.features.backbone.levels import INTERMEDIATES, feature_info, has_class_token, look
 
     backbone = BackboneConf(name=model, model=model, levels={"level1": ""}, weights=RANDOM)
     meta = torch.device("meta")
-    with meta:
-        network: Any = create(backbone)[0].eval()
+    network: Any = create_without_memory(backbone)
     known = feature_info(network)
     source = network.pretrained_cfg
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from anomaly_sweep.config import RANDOM, BackboneConf
+from anomaly_sweep.config import BackboneConf
 from anomaly_sweep.fingerprint import fingerprint
 
 _counted: dict[str, NetworkCost] = {}
@@ -53,7 +53,7 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from anomaly_sweep.features.backbone.create import create
+    from anomaly_sweep.features.backbone.create import create_without_memory
     from anomaly_sweep.features.backbone.levels import INTERMEDIATES, check_nodes, look, read_levels
 
     flops: dict[str, float] = {}
@@ -61,9 +61,8 @@ def _count(backbone: BackboneConf, side: int) -> NetworkCost:
     written = 0
     meta = torch.device("meta")
     largest = 0
+    model = create_without_memory(backbone)
     with meta, torch.inference_mode():
-        model, _ = create(replace(backbone, weights=RANDOM))
-        model.eval()
         check_nodes(model, backbone)
         looked = look(model, backbone, list(backbone.levels), side, meta)
         shapes = {level: found for level, found in looked.items() if not isinstance(found, str)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,6 +56,27 @@ def create(backbone: BackboneConf) -> tuple[nn.Module, frozenset[str]]:
     if backbone.weights in (PRETRAINED, RANDOM):
         return model, frozenset()
     return model, weights.load_file_into(model, backbone)
+
+
+def create_without_memory(backbone: BackboneConf) -> nn.Module:
+    """The network for evaluation on torch's meta device: modules and shapes, nothing computed or loaded.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`create`.
+    """
+    backbone = replace(backbone, weights=RANDOM)
+    meta = torch.device("meta")
+    try:
+        with meta:
+            network, _ = create(backbone)
+    except ConfigError as error:
+        # Some of timm's constructors compute with tensors, of which the meta device has no values.
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        network = create(backbone)[0].to(meta)
+    return network.eval()
 
 
 def fetch(backbone: BackboneConf) -> None:

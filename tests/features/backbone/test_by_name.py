@@ -69,7 +69,7 @@ TRANSFORMERS = {
     "deit_tiny_distilled_patch16_224": 64,
     "deit_tiny_patch16_224": 64,
     "eva02_tiny_patch14_224": 70,
-    "swin_tiny_patch4_window7_224": 64,
+    "swin_tiny_patch4_window7_224": 224,
     "test_mambaout": 64,
     "vit_small_patch14_reg4_dinov2": 70,
     "vit_small_patch16_dinov3": 64,
@@ -142,6 +142,8 @@ def test_contract(model: str, side: int) -> None:
     }
 
     plain: Any = create(backbone)[0]
+    if not hasattr(plain, "forward_intermediates"):
+        pytest.skip(f"timm {timm.__version__} does not read the maps of {model} itself yet")
     give_statistics(plain.eval())
     known = feature_info(plain)
     with torch.inference_mode():
