@@ -82,8 +82,6 @@ class RayCluster(Executor):
 
     def _connect(self, held: ExitStack) -> None:
         """Join a cluster, or start one; one that this process has joined already is used and kept."""
-        if ray.is_initialized():
-            return
         settings: dict[str, Any] = {
             "log_to_driver": False,  # workers' logs come home with their results
             "logging_level": logging.WARNING,
@@ -102,6 +100,8 @@ class RayCluster(Executor):
             settings["address"] = self._conf.address
         try:
             _knock(self._conf.address)
+            if ray.is_initialized():
+                return
             ray.init(**settings)
         except (ConnectionError, RuntimeError, ValueError, RayError, OSError) as error:
             where = self._conf.address or "this machine"

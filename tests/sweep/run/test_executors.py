@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,9 @@ def test_numbers_are_those_of_one_process(
     assert all(outcome.computed for outcome in found)
 
 
+@pytest.mark.skipif(
+    "ANOMALY_SWEEP_KILLS" not in os.environ, reason="takes long: ANOMALY_SWEEP_KILLS=1 runs it"
+)
 @pytest.mark.parametrize("name", REMOTE)
 @pytest.mark.parametrize("times", ["once", "ever"])
 def test_a_killed_worker_is_replaced_twice_and_then_a_hole(
