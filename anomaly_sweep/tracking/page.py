@@ -147,7 +147,11 @@ class SweepPage:
         best = sorted(self._aucs().items(), key=lambda item: -item[1])[:_BEST]
         if best:
             rows = {run_id: self._runs[run_id][0] for run_id, _ in best}
-            shown = [column for column in _CHOICES if len(_values(self.rows, column)) > 1]
+            shown = [
+                column
+                for column in _CHOICES
+                if len(_values(self.rows, column)) > 1 and not self._by_backbone(column)
+            ]
             lines += [
                 "",
                 f"Best mean image AUROC (median {figures[names.MEDIAN_AUC]:.4f}), chosen on test images:",
@@ -161,6 +165,13 @@ class SweepPage:
         tables = f"multirun-analysis tables --sweep {self.name} --out results"
         lines += ["```", self.launch.command, tables, "```"]
         return "\n".join(lines)[:_TAG_LENGTH]
+
+    def _by_backbone(self, column: str) -> bool:
+        """Whether the backbone settles a context column, such as its weights, which then says nothing new."""
+        if column not in names.CONTEXT_PARAMS:
+            return False
+        pairs = {(row.get("backbone"), row.get(column)) for row in self.rows}
+        return len(pairs) == len({backbone for backbone, _ in pairs})
 
     def _aucs(self) -> dict[str, float]:
         """Run id -> mean AUROC of the configurations that have one."""

@@ -26,6 +26,27 @@ TRAINING = "custom_model_development"
 COLUMNS = tuple(dict.fromkeys((*names.GROUPS, *names.LOCALIZATION_GROUPS, *names.CONTEXT_PARAMS)))
 #: Those shown until sweeps have said what they differ in. Columns that no run has are not shown.
 USUAL = tuple(name for name in COLUMNS if name not in ("input_size", "center_crop", *names.SUBSET_PARAMS))
+_RUN_NAME = "attributes.`Run Name`"  # always shown
+#: Pixels of a column that has none in ``_WIDTHS``; MLflow's own are too wide for short choices.
+_WIDTH = 90
+_WIDTHS = {"backbone": 135, "augmentation": 105, "localizer": 110, "task": 110, "weights": 160}
+
+
+def _arranged(metrics: Sequence[str], params: Sequence[str]) -> dict[str, int]:
+    """Column -> pixels, from the left: the AUROC, the choices, then whatever else there is.
+
+    MLflow by itself puts metrics by the alphabet before params, so that the choices are out of sight.
+    """
+    first, others = [names.AUC_MEAN], [name for name in metrics if name != names.AUC_MEAN]
+    return {
+        _RUN_NAME: 170,
+        **{f"metrics.`{name}`": _WIDTH for name in first},
+        **{f"params.`{name}`": _WIDTHS.get(name, _WIDTH) for name in params},
+        **{f"metrics.`{name}`": _WIDTH for name in others},
+        "attributes.`Created`": 140,
+        "attributes.`Dataset`": 240,
+        f"tags.`{names.TAG_SWEEP}`": 200,
+    }
 
 
 def saved_view(shown: Sequence[str] = USUAL) -> str:
@@ -33,6 +54,7 @@ def saved_view(shown: Sequence[str] = USUAL) -> str:
     params = [name for name in COLUMNS if name in shown]
     means = [prefix + names.MEAN for prefix in names.PREFIXES.values()]
     metrics = (*means, names.SCORE_SECONDS, names.FAILED_TRIALS)
+    widths = _arranged(metrics, params)
     return json.dumps(
         {
             "searchFilter": f"tags.`{names.TAG_KIND}` = '{names.KIND_CONFIGURATION}'",
@@ -42,15 +64,9 @@ def saved_view(shown: Sequence[str] = USUAL) -> str:
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
             "modelVersionFilter": "All Runs",
-            "selectedColumns": [
-                "attributes.`Created`",
-                "attributes.`Dataset`",
-                *(f"metrics.`{name}`" for name in metrics),
-                *(f"params.`{name}`" for name in params),
-                f"tags.`{names.TAG_SWEEP}`",
-            ],
-            "columnOrder": [],
-            "columnWidths": {},
+            "selectedColumns": [column for column in widths if column != _RUN_NAME],
+            "columnOrder": list(widths),
+            "columnWidths": widths,
             "runsExpanded": {},
             "runsPinned": [],
             "runsHidden": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from mlflow import MlflowClient
 from anomaly_sweep.tracking import names
 from anomaly_sweep.tracking.content import numbers_of, used_data
 from anomaly_sweep.tracking.page import Launch, SweepPage, varying
-from anomaly_sweep.tracking.view import KIND_TAG, TRAINING, VIEW_TAG, shown_of
+from anomaly_sweep.tracking.view import KIND_TAG, TRAINING, VIEW_TAG, saved_view, shown_of
 from anomaly_sweep.tracking.writer import Recorder
 from tests.support.tracking import record, row, store
 
@@ -44,6 +45,21 @@ def test_what_a_page_shows() -> None:
     assert "[0.8000](#/experiments/7/runs/r2)" in note
     assert LAUNCH.command in note
     assert used_data(page.rows) == [("d", "data", {"screw": "1", "tile": "1"})]
+
+
+def test_what_the_backbone_settles_is_no_column() -> None:
+    one, two = rows_of("r1", 0.6, 1), rows_of("r2", 0.8, 2, backbone="c")
+    settled = SweepPage("s", one + [row | {"weights": "v"} for row in two], LAUNCH).note("7")
+    assert "| AUROC | backbone | layer |" in settled
+    both = SweepPage("s", one + [row | {"weights": "v"} for row in rows_of("r2", 0.8, 2)], LAUNCH)
+    assert "| AUROC | weights | layer |" in both.note("7")
+
+
+def test_the_view_has_the_choices_beside_the_auroc() -> None:
+    view = json.loads(saved_view(("backbone", "layer")))
+    order = view["columnOrder"]
+    assert order[1:4] == ["metrics.`auc/mean`", "params.`backbone`", "params.`layer`"]
+    assert set(view["columnWidths"]) == set(order) == {"attributes.`Run Name`", *view["selectedColumns"]}
 
 
 def test_a_launch_that_computed_nothing_leaves_the_earlier_figures() -> None:
